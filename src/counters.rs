@@ -1,10 +1,18 @@
 //! Plain counters that every layer may add to and only `admin` reads.
 //!
 //! Promises: adding is a relaxed load and a store, no lock and no label look-up. A [`Counters`] has one writer at a
-//! time (the worker that owns it); readers may see a value that is a few operations old, never a torn one.
-//! Must not know: Prometheus, HTTP, what a label looks like on a page.
+//! time (the worker that owns it); readers may see a value that is a few operations old, never a torn one. The locks
+//! of [`Registry`] and [`Readiness`] are taken when a link comes or goes, or a state turns: never for a byte.
+//! Must not know: Prometheus, HTTP, what a label looks like on a page, what time it is.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
 
 /// A number that only grows. One writer; see the module's promise.
 #[derive(Debug, Default)]
@@ -193,6 +201,14 @@ pub struct Counters {
     pub limits_hit: [Counter; Limit::ALL.len()],
 }
 
+impl LinkEnd {
+    /// Whether a received frame was refused, and that ended the link.
+    pub const fn refused_frame(self) -> bool {
+        use LinkEnd::*;
+        matches!(self, BadLength | BadCounter | Stale | BadTag | Protocol)
+    }
+}
+
 impl Counters {
     pub fn limit_hit(&self, limit: Limit) {
         self.limits_hit[limit as usize].inc();
@@ -206,6 +222,199 @@ impl Counters {
     pub fn link_ended(&self, end: LinkEnd) {
         self.links_ended[end as usize].inc();
     }
+}
+
+/// What is counted in one process: a [`Counters`] for each thread that writes, the links that are up, and readiness.
+#[derive(Debug)]
+pub struct Registry {
+    /// One per worker, by the worker's index.
+    pub workers: Vec<Arc<Counters>>,
+    /// The control thread's own: handshakes, accepts, limits of the process.
+    pub control: Arc<Counters>,
+    pub readiness: Readiness,
+    links: Mutex<Vec<Arc<LinkStatus>>>,
+    handshake_clock_ms: AtomicI64,
+}
+
+/// No handshake has measured a clock yet.
+const UNMEASURED: i64 = i64::MIN;
+
+impl Registry {
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            control: Arc::default(),
+            readiness: Readiness::default(),
+            links: Mutex::default(),
+            handshake_clock_ms: AtomicI64::new(UNMEASURED),
+        })
+    }
+
+    /// Every [`Counters`] of the process.
+    pub fn all(&self) -> impl Iterator<Item = &Counters> {
+        self.workers.iter().chain([&self.control]).map(|counters| &**counters)
+    }
+
+    /// Lists a link for as long as the entry lives: a link cannot end and stay listed.
+    pub fn register(self: &Arc<Self>, link: LinkStatus) -> LinkEntry {
+        let link = Arc::new(link);
+        lock(&self.links).push(link.clone());
+        LinkEntry {
+            link,
+            registry: self.clone(),
+        }
+    }
+
+    pub fn links(&self) -> Vec<Arc<LinkStatus>> {
+        lock(&self.links).clone()
+    }
+
+    /// Notes what a handshake measured, accepted or refused: the peer's wall clock minus ours, milliseconds.
+    pub fn handshake_clock(&self, difference_ms: i64) {
+        self.handshake_clock_ms
+            .store(difference_ms.max(UNMEASURED + 1), Relaxed);
+    }
+
+    /// The last difference that [`handshake_clock`](Self::handshake_clock) noted.
+    pub fn last_handshake_clock(&self) -> Option<i64> {
+        Some(self.handshake_clock_ms.load(Relaxed)).filter(|&ms| ms != UNMEASURED)
+    }
+}
+
+/// What an operator may know of one link that is up. Whoever drives the link keeps it true.
+#[derive(Debug)]
+pub struct LinkStatus {
+    /// Where the peer is: what was dialled, or the address it came from *without* its port (this becomes a label).
+    pub peer: String,
+    /// The peer's `--name`, empty if it has none.
+    pub peer_name: String,
+    /// Our role on this link: `webapp` (we dialled) or `coreapp`.
+    pub role: &'static str,
+    pub suite: &'static str,
+    /// The peer's software version, as it told it in the handshake.
+    pub peer_version: String,
+    pub established: SystemTime,
+    /// `established` on the monotonic clock.
+    pub since: Instant,
+    /// The peer's wall clock minus ours, milliseconds.
+    pub clock_difference_ms: AtomicI64,
+    /// Round trip, microseconds; 0: not measured yet.
+    pub rtt_us: AtomicU64,
+    /// Streams open now.
+    pub streams: AtomicU64,
+    /// Keys in use: 0 are the handshake's own, each REKEY adds one.
+    pub epoch: AtomicU64,
+    epoch_since_ms: AtomicU64,
+}
+
+impl LinkStatus {
+    pub fn new(peer: String, role: &'static str, suite: &'static str, established: SystemTime, since: Instant) -> Self {
+        Self {
+            peer,
+            peer_name: String::new(),
+            role,
+            suite,
+            peer_version: String::new(),
+            established,
+            since,
+            clock_difference_ms: AtomicI64::new(0),
+            rtt_us: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            epoch_since_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The link has new keys since `now`.
+    pub fn rekeyed(&self, now: Instant) {
+        let ms = now.saturating_duration_since(self.since).as_millis();
+        self.epoch_since_ms
+            .store(u64::try_from(ms).unwrap_or(u64::MAX), Relaxed);
+        self.epoch.store(self.epoch.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    pub fn epoch_age(&self, now: Instant) -> Duration {
+        let since_start = now.saturating_duration_since(self.since);
+        since_start.saturating_sub(Duration::from_millis(self.epoch_since_ms.load(Relaxed)))
+    }
+}
+
+/// A link's place in the [`Registry`]; dropping it takes the link off the list.
+#[derive(Debug)]
+pub struct LinkEntry {
+    link: Arc<LinkStatus>,
+    registry: Arc<Registry>,
+}
+
+impl Deref for LinkEntry {
+    type Target = LinkStatus;
+    fn deref(&self) -> &LinkStatus {
+        &self.link
+    }
+}
+
+impl Drop for LinkEntry {
+    fn drop(&mut self) {
+        lock(&self.registry.links).retain(|link| !Arc::ptr_eq(link, &self.link));
+    }
+}
+
+/// Whether this process can do its work now, and if not, why.
+///
+/// ```text
+/// starting --ready()--> ready <--ready() / not_ready(why)--> not ready
+///     any --drain()--> draining, for good
+/// ```
+#[derive(Debug)]
+pub struct Readiness(Mutex<State>);
+
+#[derive(Debug, Clone)]
+enum State {
+    Ready,
+    NotReady(String),
+    Draining,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Mutex::new(State::NotReady("starting".to_owned())))
+    }
+}
+
+impl Readiness {
+    pub fn ready(&self) {
+        self.turn(State::Ready);
+    }
+
+    /// `why` is one line for the operator, shown by `/readyz`.
+    pub fn not_ready(&self, why: impl Into<String>) {
+        self.turn(State::NotReady(why.into()));
+    }
+
+    pub fn drain(&self) {
+        self.turn(State::Draining);
+    }
+
+    /// `Err` says why not.
+    pub fn get(&self) -> Result<(), String> {
+        match &*lock(&self.0) {
+            State::Ready => Ok(()),
+            State::NotReady(why) => Err(why.clone()),
+            State::Draining => Err("draining".to_owned()),
+        }
+    }
+
+    fn turn(&self, to: State) {
+        let mut state = lock(&self.0);
+        if !matches!(*state, State::Draining) {
+            *state = to;
+        }
+    }
+}
+
+/// What these locks guard is whole after every statement, so a thread that died holding one did no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -223,5 +432,41 @@ mod tests {
         assert_eq!(d.buckets[18].get(), 1);
         assert_eq!(d.over.get(), 1);
         assert_eq!(d.sum_us.get(), 50 + 51 + 13_107_200 + 13_107_201);
+    }
+
+    #[test]
+    fn a_link_is_listed_as_long_as_its_entry_lives() {
+        let registry = Registry::new(2);
+        let now = Instant::now();
+        let entry = |peer: &str| {
+            registry.register(LinkStatus::new(
+                peer.into(),
+                "webapp",
+                "chacha20poly1305",
+                SystemTime::UNIX_EPOCH,
+                now,
+            ))
+        };
+        let (a, b) = (entry("a"), entry("b"));
+        drop(a);
+        assert_eq!(registry.links().iter().map(|l| &*l.peer).collect::<Vec<_>>(), ["b"]);
+
+        assert_eq!(b.epoch_age(now + Duration::from_secs(5)), Duration::from_secs(5));
+        b.rekeyed(now + Duration::from_secs(3));
+        assert_eq!(b.epoch_age(now + Duration::from_secs(5)), Duration::from_secs(2));
+        assert_eq!(b.epoch.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn draining_is_for_good() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.get(), Err("starting".into()));
+        readiness.ready();
+        assert_eq!(readiness.get(), Ok(()));
+        readiness.not_ready("no link");
+        assert_eq!(readiness.get(), Err("no link".into()));
+        readiness.drain();
+        readiness.ready();
+        assert_eq!(readiness.get(), Err("draining".into()));
     }
 }
