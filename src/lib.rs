@@ -13,4 +13,8 @@
 //! counters             plain numbers that every layer adds to and admin reads
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod counters;
+pub mod link;
+pub mod wire;

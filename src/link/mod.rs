@@ -1,0 +1,7 @@
+//! A link as a state machine without I/O (SPEC sections 3 and 5 to 13).
+//!
+//! Promises: time and entropy come in as arguments, bytes come in and go out as slices; the same calls give the same
+//! results. Nothing that a peer sends reaches a panic, an unbounded allocation or a loop that it does not pay for.
+//! Must not know: sockets, a runtime, the clock of this host.
+
+pub mod time;
