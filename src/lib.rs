@@ -3,7 +3,7 @@
 //! The layers, arrows only downward:
 //!
 //! ```text
-//! main, cli            flags, environment -> Config; exit codes; signals
+//! main, cli, config    flags, environment -> Config; exit codes; signals, logs, confinement
 //! admin                /metrics /livez /readyz /status over HTTP
 //! webapp, coreapp      the two roles
 //! net                  tokio: sockets, the driver of a link, the pump of an app socket
@@ -14,7 +14,28 @@
 //! ```
 
 #![forbid(unsafe_code)]
+// Nothing that the network, a file or a flag says may end the process.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo
+    )
+)]
 
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod confine;
 pub mod counters;
+pub mod health;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod link;
+pub mod logs;
+pub mod net;
+pub mod signals;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod wire;

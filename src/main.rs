@@ -1,1 +1,159 @@
-fn main() {}
+//! The life of a sidecar, top-down: configuration, secrets, limits of the process, bind, confine, then threads.
+//!
+//! Promises: nothing is bound before everything was validated; no thread runs before this process is confined.
+//! Must not know: how any of it is done.
+
+#![forbid(unsafe_code)]
+
+use std::{env, io::Write, net::TcpListener, process::ExitCode, sync::Arc};
+
+use tracing::{info, warn};
+use wa_sidecar::{
+    admin::{self, About, Pages},
+    cli::{self, Command, Exit, Failure},
+    config::{self, Config, Environment, Flags, Role, RoleName, Secrets},
+    confine,
+    counters::{Limit, Registry},
+    health, logs,
+    net::listen::{self, For},
+    signals::{self, Stop},
+};
+
+fn main() -> ExitCode {
+    match cli::parse(env::args_os()).and_then(execute) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(role, flags) => run(role, &flags),
+        Command::Check(role, flags) => cli::check(role, &flags),
+        Command::Keygen => cli::keygen(),
+        Command::Health(flags) => ask_health(&flags),
+        Command::Print(text) => Ok(std::io::stdout().write_all(text.as_bytes())?),
+    }
+}
+
+fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
+    let env = Environment::of_process();
+    let config = Config::resolve(role, flags, &env)?;
+    let secrets = Secrets::load(&env, config.allow_weak_secret)?;
+    drop(env);
+
+    let open_files = confine::raise_open_files();
+    let accepts = match role {
+        RoleName::Webapp => For::Apps,
+        RoleName::Coreapp => For::Links,
+    };
+    let listener = listen::bind(&config.listen, accepts)?;
+    let admin = config
+        .admin
+        .as_ref()
+        .map(|address| listen::bind(address, For::Admin))
+        .transpose()?;
+    let confinement = confine::confine();
+
+    let _logs = logs::init(config.log_format, &config.log).map_err(internal)?;
+    info!(event = "starting", version = env!("CARGO_PKG_VERSION"), %role, deployment = %config.deployment, "wa-sidecar");
+    for warning in config.warnings.iter().chain(&secrets.warnings) {
+        warn!(event = warning.event, reason = warning.text);
+    }
+    info!(event = "open_files", limit = open_files, "raised to the hard limit");
+    let confine::Confinement {
+        no_new_privs,
+        landlock,
+        reason,
+    } = confinement;
+    info!(
+        event = "confined",
+        no_new_privs, landlock, reason, "files are read-only from here"
+    );
+
+    let registry = Registry::new(config.workers);
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    let ended = control.block_on(async {
+        let stop = signals::watch().map_err(internal)?;
+        if let Some(listener) = admin {
+            let address = listener.local_addr().map_err(internal)?;
+            let pages = Arc::new(Pages::new(registry.clone(), about(&config)).map_err(internal)?);
+            tokio::spawn(admin::serve(listener, pages));
+            info!(event = "admin_listening", %address, "serving /metrics, /livez, /readyz, /status");
+        }
+        let address = listener.local_addr().map_err(internal)?;
+        info!(event = "listening", %address, "accepting");
+        serve(listener, &config, secrets, &registry, stop).await
+    });
+    // Name look-ups cannot be cancelled: do not wait for them.
+    control.shutdown_background();
+    ended?;
+    info!(event = "stopped", "ended as asked");
+    Ok(())
+}
+
+/// Until the role has ended: because `stop` asked for it, or because it cannot go on.
+///
+/// NOT BUILT YET: `webapp::run` and `coreapp::run` are called here, each with these arguments.
+async fn serve(
+    listener: TcpListener,
+    config: &Config,
+    secrets: Secrets,
+    registry: &Arc<Registry>,
+    stop: Stop,
+) -> Result<(), Failure> {
+    let _ = (listener, secrets, registry, stop);
+    match config.role {
+        Role::Webapp { .. } => Err(Failure::new(Exit::Internal, "the role webapp is not built yet")),
+        Role::Coreapp { .. } => Err(Failure::new(Exit::Internal, "the role coreapp is not built yet")),
+    }
+}
+
+fn about(config: &Config) -> About {
+    let mut limits = vec![(Limit::Links, config.max_links), (Limit::Streams, config.max_streams)];
+    limits.push(match config.role {
+        Role::Webapp { max_waiting, .. } => (Limit::WaitingApps, max_waiting),
+        Role::Coreapp { max_dials, .. } => (Limit::Dials, max_dials),
+    });
+    About {
+        role: config.role.name().label(),
+        deployment: config.deployment.to_string(),
+        name: config.name.as_ref().map(ToString::to_string),
+        aead_backend: if cfg!(feature = "aws-lc") {
+            "aws-lc"
+        } else {
+            "rustcrypto"
+        },
+        limits: limits.into_iter().map(|(limit, value)| (limit, value as u64)).collect(),
+        buffer_budget: config.buffer_budget as u64,
+    }
+}
+
+fn ask_health(flags: &Flags) -> Result<(), Failure> {
+    let Some(admin) = config::admin_address(flags, &Environment::of_process())? else {
+        return Err(Failure::new(
+            Exit::Config,
+            "the admin endpoint is off: nobody can be asked",
+        ));
+    };
+    let unavailable = |error| {
+        Failure::new(
+            Exit::Unavailable,
+            format!("no answer from http://{admin}/readyz: {error}"),
+        )
+    };
+    let (ready, body) = health::probe(&admin).map_err(unavailable)?;
+    std::io::stdout().write_all(body.as_bytes())?;
+    if ready {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Unavailable, ""))
+    }
+}
+
+fn internal(error: impl ToString) -> Failure {
+    Failure::new(Exit::Internal, error)
+}

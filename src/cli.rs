@@ -1,0 +1,286 @@
+//! The command line: commands, flags, help, exit codes. A contract: scripts are written against it.
+//!
+//! Promises: flags and their help come from [`config::keys`]; [`parse`] only splits what was typed, values are judged
+//! when the configuration is resolved. A [`Failure`] carries the exit code that sysexits(3) has for it.
+//! Must not know: what a sidecar does.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{
+    Arg, ArgMatches, Command as Clap,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::config::{
+    self, Config, ConfigError, Environment, Flags, Key, RoleName, Secrets, SecretsError,
+    keys::{self, ADMIN},
+};
+use crate::net::listen::BindError;
+
+/// Exit codes, as in sysexits(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// What was typed is wrong.
+    Usage = 64,
+    /// An address cannot be had, or a peer not be reached.
+    Unavailable = 69,
+    /// Not the operator's fault.
+    Internal = 70,
+    /// What was configured elsewhere is wrong: environment, secrets.
+    Config = 78,
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    /// Whole sentences and advice; empty if all was said.
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl ToString) -> Self {
+        Self {
+            exit,
+            message: message.to_string(),
+        }
+    }
+
+    /// Says it on stderr.
+    pub fn report(&self) -> ExitCode {
+        if !self.message.is_empty() {
+            // Nobody is left to tell if stderr is gone.
+            let _ = writeln!(io::stderr(), "wa-sidecar: {}", self.message);
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(if error.is_usage() { Exit::Usage } else { Exit::Config }, error)
+    }
+}
+
+impl From<SecretsError> for Failure {
+    fn from(error: SecretsError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        Self::new(Exit::Unavailable, error)
+    }
+}
+
+/// Standard output is gone.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Internal, error)
+    }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Command {
+    Run(RoleName, Flags),
+    Check(RoleName, Flags),
+    Keygen,
+    Health(Flags),
+    /// `--help`, `--version`: print this and be done.
+    Print(String),
+}
+
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Command::Print(error.render().to_string())),
+        Err(error) => return Err(usage(&error)),
+    };
+    let role = |matches: &ArgMatches| match matches.subcommand() {
+        Some(("webapp", flags)) => Some((RoleName::Webapp, flags_of(flags))),
+        Some(("coreapp", flags)) => Some((RoleName::Coreapp, flags_of(flags))),
+        _ => None,
+    };
+    let command = match matches.subcommand() {
+        Some(("keygen", _)) => Some(Command::Keygen),
+        Some(("health", flags)) => Some(Command::Health(flags_of(flags))),
+        Some(("check", inner)) => role(inner).map(|(role, flags)| Command::Check(role, flags)),
+        _ => role(&matches).map(|(role, flags)| Command::Run(role, flags)),
+    };
+    command.ok_or_else(|| Failure::new(Exit::Usage, "no command; see:  wa-sidecar --help"))
+}
+
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    let message = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => format!("no command was given\n\n{text}"),
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => not_here(flag).unwrap_or(text.to_owned()),
+        _ => text.to_owned(),
+    };
+    Failure::new(Exit::Usage, message)
+}
+
+/// Better advice than a flag that looks like it.
+fn not_here(flag: &str) -> Option<String> {
+    if flag.starts_with("--secret") {
+        return Some(
+            "a secret is never a flag: every user of this host could read it in the list of processes\n  \
+             Set WA_SECRET, or write it to a file and set WA_SECRET_FILE to the file's name."
+                .to_owned(),
+        );
+    }
+    let key = keys::ALL.iter().find(|key| key.flag() == flag)?;
+    let roles: Vec<_> = key.roles.iter().map(|role| role.label()).collect();
+    Some(format!(
+        "{flag} is not a flag of this command; it belongs to:  {}",
+        roles.join(", ")
+    ))
+}
+
+/// The flags that were typed.
+fn flags_of(matches: &ArgMatches) -> Flags {
+    // A command has some of the keys: one that it has not is not there.
+    let typed = |key: &&'static Key| matches.try_get_one::<String>(key.name).ok().flatten().cloned();
+    Flags(
+        keys::ALL
+            .iter()
+            .filter_map(|key| typed(key).map(|value| (key.name, value)))
+            .collect(),
+    )
+}
+
+fn command() -> Clap {
+    let webapp = role(RoleName::Webapp).about("Run beside the Webapp: accept it here, and dial the coreapp's sidecar");
+    let coreapp = role(RoleName::Coreapp).about("Run beside Coreapp: accept links here, and dial the real Coreapp");
+    Clap::new("wa-sidecar")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Seals the plaintext TCP hop between a Webapp and a Coreapp, with one sidecar beside each")
+        .after_help(PAIR)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .max_term_width(120)
+        .subcommand(webapp.clone())
+        .subcommand(coreapp.clone())
+        .subcommand(
+            Clap::new("keygen")
+                .about("Print a new secret, for both sidecars of a pair")
+                .after_help(KEYGEN),
+        )
+        .subcommand(
+            Clap::new("check")
+                .about("Check a configuration and its secret, bind and send nothing, and show where each value is from")
+                .after_help(CHECK)
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .disable_help_subcommand(true)
+                .subcommand(webapp)
+                .subcommand(coreapp),
+        )
+        .subcommand(
+            Clap::new("health")
+                .about("Ask the sidecar that runs here whether it is ready; for container probes")
+                .arg(argument(&ADMIN))
+                .after_help(HEALTH),
+        )
+}
+
+fn role(role: RoleName) -> Clap {
+    let keys = keys::ALL.iter().filter(|key| key.roles.contains(&role));
+    Clap::new(role.label())
+        .args(keys.map(|key| argument(key)))
+        .after_help(format!("{SECRETS}\n\n{PAIR}"))
+}
+
+fn argument(key: &'static Key) -> Arg {
+    let default = key
+        .default
+        .map(|text| format!(" [default: {text}]"))
+        .unwrap_or_default();
+    let argument = Arg::new(key.name)
+        .long(key.name)
+        .value_name(key.value_name)
+        .help(format!("{}\n[env: {}]{default}", key.help, key.variable()))
+        .allow_negative_numbers(true);
+    if key.switch {
+        argument
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    } else {
+        argument
+    }
+}
+
+const PAIR: &str = "\
+A pair, on two hosts:
+  wa-sidecar keygen >secret      # once; the same file on both hosts, readable to the sidecar alone
+  export WA_SECRET_FILE=secret   # on both
+  wa-sidecar coreapp --listen 0.0.0.0:7250 --upstream 127.0.0.1:6250      # beside Coreapp
+  wa-sidecar webapp --listen 127.0.0.1:6250 --peer core.example:7250      # beside the Webapp
+The Webapp then connects to 127.0.0.1:6250 as if Coreapp were there.
+
+Exit codes: 0 done, 64 wrong usage, 69 address or peer unavailable, 70 internal error,
+78 bad configuration.";
+
+const SECRETS: &str = "\
+The secret comes from the environment, never from a flag:
+  WA_SECRET, or a file that WA_SECRET_FILE names: what both sidecars share (wa-sidecar keygen)
+  WA_SECRET_PREVIOUS, WA_SECRET_PREVIOUS_FILE: accepted too while rotating, never dialled with
+A flag beats its environment variable, and that beats the default.";
+
+const KEYGEN: &str = "\
+For example:
+  (umask 077; wa-sidecar keygen >secret)";
+
+const CHECK: &str = "\
+For example:
+  wa-sidecar check webapp --listen 127.0.0.1:6250 --peer core.example:7250
+Exits with 0 if a sidecar would start with this, else with 64 or 78 as the start would.";
+
+const HEALTH: &str = "\
+Exits with 0 if /readyz says so, else with 69 and prints why. In a Dockerfile:
+  HEALTHCHECK CMD [\"wa-sidecar\", \"health\"]";
+
+/// Prints one new secret and nothing else.
+pub fn keygen() -> Result<(), Failure> {
+    Err(Failure::new(Exit::Internal, "keygen waits for crypto::secret"))
+}
+
+/// Validates as a start would and shows what came out, without the secrets.
+pub fn check(role: RoleName, flags: &Flags) -> Result<(), Failure> {
+    let env = Environment::of_process();
+    let config = Config::resolve(role, flags, &env)?;
+    let secrets = Secrets::load(&env, config.allow_weak_secret)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "This configuration is good. {role}:")?;
+    for config::Effective { key, value, origin } in config.effective() {
+        let value = if value.is_empty() { "(not set)" } else { value };
+        writeln!(out, "  {:<18} {value:<24} {}", key.name, origin.of(key))?;
+    }
+    for (name, loaded) in [
+        ("secret", Some(&secrets.current)),
+        ("secret, previous", secrets.previous.as_ref()),
+    ] {
+        match loaded {
+            Some(loaded) => writeln!(
+                out,
+                "  {name:<18} {:<24} {}",
+                format!("({}, withheld)", loaded.kind),
+                loaded.origin
+            )?,
+            None => writeln!(out, "  {name:<18} (not set)")?,
+        }
+    }
+    for warning in config.warnings.iter().chain(&secrets.warnings) {
+        writeln!(out, "Warning: {}", warning.text)?;
+    }
+    Ok(())
+}

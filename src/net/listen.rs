@@ -1,0 +1,158 @@
+//! Binding, before any thread starts and any privilege is given up.
+//!
+//! Promises: a socket listens when [`bind`] returns; what accepted sockets must be from birth they inherit from it. An
+//! error says which address, why, who may hold it and what to type.
+//! Must not know: runtimes (the sockets are non-blocking and std's), roles.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Address;
+
+/// What an accepted connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Zero linger: if this process dies, an app must see RST, never an EOF that reads as a complete answer.
+    Apps,
+    /// The usual close: what was written before it, such as a refusal, arrives.
+    Links,
+    /// The usual close, for pages.
+    Admin,
+}
+
+impl For {
+    const fn flag(self) -> &'static str {
+        match self {
+            For::Apps | For::Links => "--listen",
+            For::Admin => "--admin",
+        }
+    }
+}
+
+const BACKLOG: i32 = 4096;
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}\n  {advice}")]
+pub struct BindError {
+    pub address: Address,
+    pub source: io::Error,
+    advice: String,
+}
+
+impl BindError {
+    fn new(address: &Address, purpose: For, source: io::Error) -> Self {
+        let flag = purpose.flag();
+        let port = address.port();
+        let advice = match source.kind() {
+            ErrorKind::AddrInUse => format!(
+                "Another program has it: the app itself, or a sidecar that still runs. To see which:  \
+                 ss -ltnp 'sport = :{port}'\n  Stop that one, or listen elsewhere, for example:  {flag} 127.0.0.1:{}",
+                port.checked_add(1000).unwrap_or(7250)
+            ),
+            ErrorKind::AddrNotAvailable => format!(
+                "No interface of this host has it. To see which there are:  ip address\n  \
+                 Every interface is:  {flag} 0.0.0.0:{port}"
+            ),
+            ErrorKind::PermissionDenied => format!(
+                "Ports under 1024 need the capability CAP_NET_BIND_SERVICE; or take a higher one, for example:  \
+                 {flag} 127.0.0.1:{}",
+                port.saturating_add(6000)
+            ),
+            _ => format!(
+                "If it is a name, it must resolve here; or write an IP address, for example:  {flag} 0.0.0.0:{port}"
+            ),
+        };
+        Self {
+            address: address.clone(),
+            source,
+            advice,
+        }
+    }
+}
+
+/// Listens on the first of the address's socket addresses that can be had.
+pub fn bind(address: &Address, purpose: For) -> Result<TcpListener, BindError> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for candidate in address
+        .resolve()
+        .map_err(|error| BindError::new(address, purpose, error))?
+    {
+        match listen(candidate, purpose) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(BindError::new(address, purpose, last))
+}
+
+fn listen(address: SocketAddr, purpose: For) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // [::] means every interface, IPv4 too, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
+    }
+    // A restart must not wait for old connections in TIME_WAIT; Linux still refuses a second listener.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if purpose == For::Apps {
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+    use std::net::TcpStream;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).expect("an address")
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_what_they_need() {
+        for (purpose, linger) in [(For::Apps, Some(Duration::ZERO)), (For::Links, None)] {
+            let listener = bind(&address("127.0.0.1:0"), purpose).expect("bound");
+            let _client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+            let (accepted, _) = listener.accept().expect("one is waiting");
+            assert_eq!(SockRef::from(&accepted).linger().expect("linger"), linger);
+            assert!(accepted.nodelay().expect("nodelay"));
+        }
+    }
+
+    #[test]
+    fn the_ipv6_wildcard_takes_ipv4_too() {
+        let listener = bind(&address("[::]:0"), For::Links).expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    #[test]
+    fn a_name_is_looked_up() {
+        assert!(bind(&address("localhost:0"), For::Apps).is_ok());
+    }
+
+    #[test]
+    fn an_error_says_what_to_type() {
+        let held = bind(&address("127.0.0.1:0"), For::Apps).expect("bound");
+        let taken = held.local_addr().expect("bound");
+        let message = |text: &str| bind(&address(text), For::Apps).expect_err("refused").to_string();
+        let in_use = message(&taken.to_string());
+        assert!(in_use.contains(&format!("listen on {taken}")), "{in_use}");
+        assert!(
+            in_use.contains(&format!("ss -ltnp 'sport = :{}'", taken.port())),
+            "{in_use}"
+        );
+        assert!(message("192.0.2.1:6250").contains("--listen 0.0.0.0:6250"));
+        assert!(message("no-such-host.invalid:6250").contains("must resolve"));
+    }
+}

@@ -1,0 +1,38 @@
+//! SIGTERM and SIGINT as two requests: drain, then end at once.
+//!
+//! Promises: the first signal cancels [`Stop::drain`], a second one [`Stop::now`]; neither is ever un-said.
+//! Must not know: what draining is.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// How this process is asked to end. Clones are the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Accept nothing new, let what is open end.
+    pub drain: CancellationToken,
+    /// Reset what is open.
+    pub now: CancellationToken,
+}
+
+/// Listens from now on, in a task of the current runtime.
+pub fn watch() -> io::Result<Stop> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = Stop::default();
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        for (event, token) in [("draining", &asked.drain), ("stopping", &asked.now)] {
+            let signal = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            info!(event, signal, "asked to end");
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
