@@ -63,6 +63,16 @@ pub fn raise_open_files() -> Option<u64> {
     }
 }
 
+/// A core file would hold every key, on a disk, for as long as nobody looks.
+pub fn no_core_dumps() {
+    let limit = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering a limit is always allowed; if it is not here, the start is worth more.
+    let _ = setrlimit(Resource::Core, limit);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +95,12 @@ mod tests {
         let confinement = confinement.join().expect("the thread's asserts");
         assert!(confinement.no_new_privs);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_core_file_is_written() {
+        no_core_dumps();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The container probe: is the sidecar beside it ready?
 //!
-//! Promises: an answer within [`TIMEOUT`] whatever the other end does, with no runtime and no thread.
+//! Promises: an answer within two seconds whatever the other end does, with no runtime and no thread.
 //! Must not know: what makes a sidecar ready.
 
 use std::{

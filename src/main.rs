@@ -7,7 +7,7 @@
 
 use std::{env, io::Write, net::TcpListener, process::ExitCode, sync::Arc};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use wa_sidecar::{
     admin::{self, About, Pages},
     cli::{self, Command, Exit, Failure},
@@ -42,6 +42,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
     let secrets = Secrets::load(&env, config.allow_weak_secret)?;
     drop(env);
 
+    confine::no_core_dumps();
     let open_files = confine::raise_open_files();
     let accepts = match role {
         RoleName::Webapp => For::Apps,
@@ -86,12 +87,18 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         }
         let address = listener.local_addr().map_err(internal)?;
         info!(event = "listening", %address, "accepting");
-        serve(listener, &config, secrets, &registry, stop).await
+        serve(listener, &config, secrets, open_files, &registry, stop).await
     });
     // Name look-ups cannot be cancelled: do not wait for them.
     control.shutdown_background();
-    ended?;
-    info!(event = "stopped", "ended as asked");
+    match ended {
+        Ok(()) => info!(event = "stopped", "ended as asked"),
+        // There is a log now, so this goes there, as one line.
+        Err(Failure { exit, message }) => {
+            error!(event = "failed", exit = exit as u8, reason = message, "cannot go on");
+            return Err(Failure::new(exit, ""));
+        }
+    }
     Ok(())
 }
 
@@ -102,10 +109,11 @@ async fn serve(
     listener: TcpListener,
     config: &Config,
     secrets: Secrets,
+    open_files: Option<u64>,
     registry: &Arc<Registry>,
     stop: Stop,
 ) -> Result<(), Failure> {
-    let _ = (listener, secrets, registry, stop);
+    let _ = (listener, secrets, open_files, registry, stop);
     match config.role {
         Role::Webapp { .. } => Err(Failure::new(Exit::Internal, "the role webapp is not built yet")),
         Role::Coreapp { .. } => Err(Failure::new(Exit::Internal, "the role coreapp is not built yet")),

@@ -36,3 +36,19 @@ pub fn watch() -> io::Result<Stop> {
     });
     Ok(stop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    #[tokio::test]
+    async fn the_first_drains_and_the_second_ends() {
+        let stop = watch().expect("handlers");
+        kill_process(getpid(), Signal::TERM).expect("sent");
+        stop.drain.cancelled().await;
+        assert!(!stop.now.is_cancelled());
+        kill_process(getpid(), Signal::INT).expect("sent");
+        stop.now.cancelled().await;
+    }
+}
