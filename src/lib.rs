@@ -31,6 +31,8 @@ pub mod cli;
 pub mod config;
 pub mod confine;
 pub mod counters;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod crypto;
 pub mod health;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod link;

@@ -6,3 +6,6 @@
 
 pub mod frame;
 pub mod message;
+mod name;
+
+pub use name::{Name, Software};

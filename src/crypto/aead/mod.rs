@@ -1,0 +1,29 @@
+//! Seal and open in place with one key (RFC 8439, NIST SP 800-38D).
+//!
+//! Promises: the key object is made once per generation, a frame costs no allocation; both backends give the same bytes.
+//! Must not know: counters, nonces' making, headers.
+//!
+//! `aws` is the backend with the feature `aws-lc`, `portable` without it. `portable` is always compiled: it is the Noise cipher,
+//! and in tests the oracle that `aws` is compared with.
+
+#[cfg(feature = "aws-lc")]
+mod aws;
+mod portable;
+
+#[cfg(feature = "aws-lc")]
+pub(super) use aws::Key;
+pub(super) use portable::Key as PortableKey;
+#[cfg(not(feature = "aws-lc"))]
+pub(super) use portable::Key;
+
+pub(super) const KEY_LEN: usize = 32;
+pub(super) const NONCE_LEN: usize = 12;
+pub(super) const TAG_LEN: usize = 16;
+
+/// The tag did not fit, or there is more to seal than the AEAD allows (far above [`MAX_FRAME`](crate::wire::frame::MAX_FRAME)).
+/// What was to be opened is not to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failed;
+
+#[cfg(test)]
+mod tests;
