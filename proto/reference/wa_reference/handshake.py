@@ -175,7 +175,7 @@ class Responder:
             return self._uncached(noise, payload.MALFORMED, 0, clock, now)
         skew = clock - fields["clock"]
         if abs(skew) > MAX_SKEW:
-            return self._uncached(noise, payload.CLOCK_SKEW, skew, clock, now)
+            return self._uncached(noise, payload.CLOCK_SKEW, max(-(1 << 63), min(skew, (1 << 63) - 1)), clock, now)
         if not self.cache.enter(noise.remote, now):
             return self._refuse(noise, payload.BUSY, self.links(), clock)
         if "peer_name" in fields and fields["peer_name"] != self.own.name:
