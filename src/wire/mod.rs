@@ -7,5 +7,6 @@
 pub mod frame;
 pub mod message;
 mod name;
+pub mod payload;
 
 pub use name::{Name, Software};
