@@ -191,9 +191,10 @@ class Responder:
             return self._refuse(noise, payload.NO_COMMON_SUITE, 0, clock)
         accepted = self.own.common_fields(clock) | self.own.link_fields(bytes([suite]))
         accepted["result"] = (payload.ACCEPTED, 0)
-        message_2 = bytes([VERSION]) + noise.write_2(payload.encode(accepted))
-        established = _established(noise, prologue(self.own.deployment), self.own, clock, fields, suite)
-        return Answer("accepted", message_2, established)
+        answer = self._write(noise, "accepted", accepted)
+        if answer.message_2 is not None:
+            answer.established = _established(noise, prologue(self.own.deployment), self.own, clock, fields, suite)
+        return answer
 
     def _authenticate(self, message, e):
         for psk in self.psks():
@@ -219,7 +220,11 @@ class Responder:
 
     def _refuse(self, noise, code, figure, clock):
         fields = self.own.common_fields(clock) | {"result": (code, figure)}
+        return self._write(noise, payload.result_name(code), fields)
+
+    def _write(self, noise, word, fields):
+        """Here is the first X25519: an ephemeral key of low order closes, whatever the answer would have been."""
         try:
-            return Answer(payload.result_name(code), bytes([VERSION]) + noise.write_2(payload.encode(fields)))
+            return Answer(word, bytes([VERSION]) + noise.write_2(payload.encode(fields)))
         except Refused:
             return Answer("unauthenticated")

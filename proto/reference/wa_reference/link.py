@@ -223,11 +223,13 @@ class Link:
         for psk in self.psks():
             noise = Handshake(psk, self._rekey_prologue(), self.ephemeral())
             try:
-                if noise.read_1(message["noise"]) != b"":
-                    continue
-                answer = noise.write_2(b"")
+                noise.read_1(message["noise"])
             except Refused:
                 continue
+            try:
+                answer = noise.write_2(b"")
+            except Refused:
+                raise Fatal("rekey", "REKEY1 with an ephemeral key of low order") from None
             self._next_keys = (*noise.split(), noise.h)
             self.rekey_out = m.make("REKEY2", status=0, noise=answer)
             return False, []

@@ -29,6 +29,14 @@ RESPONDER = INITIATOR | {
 }
 
 
+# Points whose product with every private key is zero (RFC 7748 section 6.1): of small order.
+LOW_ORDER = {
+    "0": bytes(32),
+    "1": b"\1" + bytes(31),
+    "8": bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+}
+
+
 def endpoint(fields, deployment="default"):
     """An Endpoint out of a case."""
     return h.Endpoint(
@@ -208,6 +216,27 @@ def _closed():
     yield close("message_2_as_message_1", "The responder's own answer sent back to it.", "unauthenticated", answer_to(good, p.encode(fields_2())))
 
 
+    for label, point in LOW_ORDER.items():
+        weak = _weak_1(point, p.encode(fields_1()))
+        yield close(f"message_1_ephemeral_of_low_order_{label}", "Made with the secret, but X25519 would give zeros: the link's keys would not be fresh.", "unauthenticated", weak, spec="3.2")
+    yield close("message_1_ephemeral_of_low_order_when_draining", "Nothing is sent, not even a refusal.", "unauthenticated", weak, spec="3.2", state={"draining": True})
+
+
+def _weak_1(point, payload):
+    noise = Handshake(PSK, h.prologue(b"default"), E_I)
+    noise.state.mix_key_and_hash(PSK)
+    noise._mix_e(point)
+    return b"\1" + point + noise.state.encrypt_and_hash(payload)
+
+
+def _weak_2(first, point):
+    noise = Handshake(PSK, h.prologue(b"default"), E_R)
+    noise.read_1(first[1:])
+    noise._mix_e(point)
+    noise.state.mix_key(bytes(32))
+    return b"\1" + point + noise.state.encrypt_and_hash(p.encode(fields_2()))
+
+
 def _refused():
     def no(name, why, error, first, spec="3.4", **more):
         return _to_responder("refused_" + name, spec, why, error, first, **more)
@@ -280,6 +309,8 @@ def _concluded():
     yield no("version_byte_2", "The version is not negotiated.", "version", b"\2" + good[1:], spec="3.1")
     for label, at in (("ephemeral", 1), ("payload", 33), ("tag", 511)):
         yield no(f"{label}_flipped", "One bit.", "unauthenticated", flip(good, at))
+    for label, point in LOW_ORDER.items():
+        yield no(f"ephemeral_of_low_order_{label}", "Made with the secret, but X25519 gives zeros.", "unauthenticated", _weak_2(first, point), spec="3.2")
     yield no("cut_off", "511 bytes, then the end.", "unauthenticated", good[:511])
     yield no("never_comes", "A silent close: wrong secret, other deployment, no wa-sidecar; nothing tells which.", "unauthenticated", b"")
     yield no("is_message_1_reflected", "Its own bytes sent back.", "unauthenticated", first)

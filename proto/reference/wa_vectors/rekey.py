@@ -7,6 +7,7 @@ from wa_reference.noise import Handshake
 from wa_reference.payload import AES, CHACHA
 
 from .case import flip, ok, refuse, same, seed
+from .handshake import LOW_ORDER
 from .script import CLOCK_I, CLOCK_R, Driven, established, unordered
 
 PSK, OTHER_PSK = seed("psk"), seed("psk of another secret")
@@ -156,6 +157,9 @@ def _responder():
     yield fatal("rekey3_after_a_refusal", "rekey", "Nobody switches after a refusal.", steps)
     peer, steps = start()
     yield fatal("rekey3_in_the_frame_of_rekey1", "rekey", "It cannot have seen REKEY2.", steps + [peer.frame(rekey1(first), REKEY3)])
+    for label, point in LOW_ORDER.items():
+        peer, steps = start()
+        yield fatal(f"rekey1_of_low_order_{label}", "rekey", "It authenticates, but X25519 gives zeros (3.2): no new key is in it.", steps + [peer.frame(rekey1(_weak_1(point)))])
     peer, steps = after_rekey1()
     yield fatal("rekey1_while_one_is_under_way", "rekey", "One at a time.", steps + [peer.frame(rekey1(first))])
     peer, steps = start()
@@ -234,6 +238,7 @@ def _initiator():
         ("rekey2_flipped", "It accepts and does not authenticate.", flip(second, 40)),
         ("rekey2_zeros", "It accepts with nothing.", bytes(48)),
         ("rekey2_under_another_secret", "The responder mixed in another psk.", _answered(OTHER_PSK, first)),
+        ("rekey2_of_low_order", "X25519 gives zeros (3.2).", _weak_2(first, bytes(32))),
         ("rekey2_without_the_previous_h", "An exchange that is not bound to this link.", exchange(h=b"")[1]),
         ("rekey2_with_h_of_another_link", "Spliced in from another link.", exchange(h=seed("another h"))[1]),
     ):
@@ -262,6 +267,21 @@ def _answered(psk, first):
     noise._mix_e(noise.remote)
     noise.state.mix_hash(first[32:])
     return noise.write_2(b"")
+
+
+def _weak_1(point):
+    noise = Handshake(PSK, b"rekey" + LINK_PROLOGUE + H, E_I)
+    noise.state.mix_key_and_hash(PSK)
+    noise._mix_e(point)
+    return point + noise.state.encrypt_and_hash(b"")
+
+
+def _weak_2(first, point):
+    noise = Handshake(PSK, b"rekey" + LINK_PROLOGUE + H, E_R)
+    noise.read_1(first)
+    noise._mix_e(point)
+    noise.state.mix_key(bytes(32))
+    return point + noise.state.encrypt_and_hash(b"")
 
 
 def run(case):
