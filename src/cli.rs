@@ -19,7 +19,10 @@ use crate::config::{
     self, Config, ConfigError, Environment, Flags, Key, RoleName, Secrets, SecretsError,
     keys::{self, ADMIN},
 };
-use crate::net::listen::BindError;
+use crate::{
+    crypto::secret::{self, Kind},
+    net::listen::BindError,
+};
 
 /// Exit codes, as in sysexits(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,7 +254,11 @@ Exits with 0 if /readyz says so, else with 69 and prints why. In a Dockerfile:
 
 /// Prints one new secret and nothing else.
 pub fn keygen() -> Result<(), Failure> {
-    Err(Failure::new(Exit::Internal, "keygen waits for crypto::secret"))
+    let mut entropy = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *entropy).map_err(|error| Failure::new(Exit::Internal, format!("no randomness: {error}")))?;
+    let line = zeroize::Zeroizing::new(secret::generate(*entropy));
+    writeln!(io::stdout(), "{}", *line)?;
+    Ok(())
 }
 
 /// Validates as a start would and shows what came out, without the secrets.
@@ -273,7 +280,7 @@ pub fn check(role: RoleName, flags: &Flags) -> Result<(), Failure> {
             Some(loaded) => writeln!(
                 out,
                 "  {name:<18} {:<24} {}",
-                format!("({}, withheld)", loaded.kind),
+                withheld(loaded.secret.kind()),
                 loaded.origin
             )?,
             None => writeln!(out, "  {name:<18} (not set)")?,
@@ -283,4 +290,11 @@ pub fn check(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         writeln!(out, "Warning: {}", warning.text)?;
     }
     Ok(())
+}
+
+fn withheld(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Generated => "(key, withheld)",
+        Kind::Passphrase => "(passphrase, withheld)",
+    }
 }

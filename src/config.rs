@@ -16,10 +16,13 @@ use std::{collections::BTreeMap, fmt, thread, time::Duration};
 pub use address::Address;
 pub use environment::Environment;
 pub use keys::Key;
-pub use secrets::{Kind, Loaded, SecretOrigin, Secrets, SecretsError};
-pub use values::{Cipher, Name};
+pub use secrets::{Loaded, SecretOrigin, Secrets, SecretsError};
+pub use values::Cipher;
 
-use crate::logs::{self, LogFormat};
+use crate::{
+    logs::{self, LogFormat},
+    wire::Name,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleName {
@@ -180,7 +183,7 @@ impl Config {
         let role = match role {
             RoleName::Webapp => Role::Webapp {
                 peer: from.required(&keys::PEER, Address::parse_target)?,
-                peer_name: from.optional(&keys::PEER_NAME, Name::parse)?,
+                peer_name: from.optional(&keys::PEER_NAME, values::name)?,
                 max_waiting: from.required(&keys::MAX_WAITING, values::count(1..=MOST))?,
             },
             RoleName::Coreapp => Role::Coreapp {
@@ -190,8 +193,8 @@ impl Config {
             },
         };
         let config = Self {
-            deployment: from.required(&keys::DEPLOYMENT, Name::parse)?,
-            name: from.optional(&keys::NAME, Name::parse)?,
+            deployment: from.required(&keys::DEPLOYMENT, values::name)?,
+            name: from.optional(&keys::NAME, values::name)?,
             admin: from.required(&keys::ADMIN, admin)?,
             cipher: from.required(&keys::CIPHER, values::cipher)?,
             workers: from.required(&keys::WORKERS, workers)?,

@@ -14,7 +14,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{Environment, Warning};
-use pending::{Secret, SecretError};
+use crate::crypto::secret::{Kind, Secret, SecretError};
 
 /// Every variable that this module reads.
 pub(super) const VARIABLES: [&str; 4] = [
@@ -36,7 +36,6 @@ pub struct Secrets {
 /// A secret, and what may be said of it.
 pub struct Loaded {
     pub secret: Secret,
-    pub kind: Kind,
     pub origin: SecretOrigin,
 }
 
@@ -44,26 +43,9 @@ pub struct Loaded {
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loaded")
-            .field("kind", &self.kind)
+            .field("kind", &self.secret.kind())
             .field("origin", &self.origin)
             .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Made by `keygen`.
-    Key,
-    /// Anything else: stretched with Argon2id.
-    Passphrase,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Key => "key",
-            Kind::Passphrase => "passphrase",
-        })
     }
 }
 
@@ -104,13 +86,12 @@ pub enum SecretsError {
         variable: &'static str,
         source: io::Error,
     },
-    #[error(
-        "bad secret in {origin}: {cause}\n  Make a good one, and give it to both sidecars, with:  wa-sidecar keygen{weak}"
-    )]
+    #[error("bad secret in {origin}: {cause}{or_else}")]
     Bad {
         origin: SecretOrigin,
+        /// With what to type.
         cause: String,
-        weak: &'static str,
+        or_else: &'static str,
     },
 }
 
@@ -174,7 +155,7 @@ fn find(
 /// More than any secret: what is larger is the wrong file, or has no end.
 const MOST: u64 = 64 * 1024;
 
-/// The file's bytes minus one trailing newline, and its mode.
+/// The file's bytes without one trailing LF or CR LF (SPEC section 2), and its mode.
 fn read_file(path: &OsStr) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.mode();
@@ -186,35 +167,33 @@ fn read_file(path: &OsStr) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     }
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
     }
     Ok((bytes, mode))
 }
 
 fn parse((bytes, origin): Found, allow_weak: bool) -> Result<Loaded, SecretsError> {
-    let kind = if bytes.starts_with(b"wa1-") {
-        Kind::Key
-    } else {
-        Kind::Passphrase
-    };
-    let bad = |cause: String, weak| SecretsError::Bad {
+    let bad = |cause: String, or_else| SecretsError::Bad {
         origin: origin.clone(),
         cause,
-        weak,
+        or_else,
     };
-    if !allow_weak && is_placeholder(&bytes) {
-        return Err(bad(
-            "it is a placeholder from an example, which everybody knows".into(),
-            WEAK,
-        ));
-    }
     match Secret::parse(&bytes, allow_weak) {
-        Ok(secret) => Ok(Loaded { secret, kind, origin }),
-        Err(error @ SecretError::TooShort { .. }) => Err(bad(error.to_string(), WEAK)),
+        Ok(secret) if secret.kind() == Kind::Passphrase && !allow_weak && is_placeholder(&bytes) => Err(bad(
+            "it is a placeholder from an example, which everybody knows; run `wa-sidecar keygen` and give both \
+             sidecars the line that it prints"
+                .to_owned(),
+            OR_WEAK,
+        )),
+        Ok(secret) => Ok(Loaded { secret, origin }),
+        Err(error @ SecretError::TooShort { .. }) => Err(bad(error.to_string(), OR_WEAK)),
         Err(error) => Err(bad(error.to_string(), "")),
     }
 }
 
-const WEAK: &str = "\n  Or take the risk with:  --allow-weak-secret";
+const OR_WEAK: &str = "\n  Or take the risk with:  --allow-weak-secret";
 
 /// What people leave in place when they copy an example.
 fn is_placeholder(bytes: &[u8]) -> bool {
@@ -232,29 +211,4 @@ fn is_placeholder(bytes: &[u8]) -> bool {
         || [&b"changeme"[..], b"replaceme", b"yoursecret", b"placeholder"]
             .iter()
             .any(|word| holds(word))
-}
-
-/// Stands in until `crypto::secret` is there, with its signatures.
-mod pending {
-    use zeroize::Zeroizing;
-
-    #[derive(Debug, thiserror::Error)]
-    pub enum SecretError {
-        #[error("it is empty")]
-        Empty,
-        #[error("it has {chars} characters, 16 are the least")]
-        TooShort { chars: usize },
-    }
-
-    pub struct Secret(pub Zeroizing<Vec<u8>>);
-
-    impl Secret {
-        pub fn parse(bytes: &[u8], allow_weak: bool) -> Result<Self, SecretError> {
-            match String::from_utf8_lossy(bytes).chars().count() {
-                0 => Err(SecretError::Empty),
-                chars if chars < 16 && !allow_weak => Err(SecretError::TooShort { chars }),
-                _ => Ok(Self(Zeroizing::new(bytes.to_vec()))),
-            }
-        }
-    }
 }

@@ -4,37 +4,19 @@
 //! with it; what would be right stands in the key's own description.
 //! Must not know: which setting it parses for, or where the text came from.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, time::Duration};
 
-use crate::logs::LogFormat;
+use crate::{logs::LogFormat, wire::Name};
 
-/// Names a deployment or a sidecar: 1 to 64 bytes of letters, digits, `.`, `_` and `-`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name(String);
-
-impl Name {
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if !(1..=64).contains(&text.len()) {
-            return Err(format!("it has {} bytes", text.len()));
-        }
-        match text
-            .chars()
-            .find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c)))
-        {
-            Some(c) => Err(format!("{c:?} is not allowed in a name")),
-            None => Ok(Self(text.to_owned())),
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+pub(super) fn name(text: &str) -> Result<Name, String> {
+    let why = || match text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c)))
+    {
+        Some(c) => format!("{c:?} is not allowed in a name"),
+        None => format!("it has {} bytes", text.len()),
+    };
+    Name::new(text).ok_or_else(why)
 }
 
 /// Which AEAD suites this end offers or takes.
@@ -179,11 +161,11 @@ mod tests {
 
     #[test]
     fn names() {
-        assert!(Name::parse(&"n".repeat(64)).is_ok());
-        assert!(Name::parse(&"n".repeat(65)).is_err());
-        assert!(Name::parse("").is_err());
-        assert!(Name::parse("Node_1.a-b").is_ok());
-        assert!(Name::parse("a b").is_err_and(|e| e.contains("' '")));
-        assert!(Name::parse("knoten-ä").is_err_and(|e| e.contains("'ä'")));
+        assert!(name(&"n".repeat(64)).is_ok());
+        assert!(name(&"n".repeat(65)).is_err());
+        assert!(name("").is_err());
+        assert!(name("Node_1.a-b").is_ok());
+        assert!(name("a b").is_err_and(|e| e.contains("' '")));
+        assert!(name("knoten-ä").is_err_and(|e| e.contains("'ä'")));
     }
 }

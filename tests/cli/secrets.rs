@@ -75,7 +75,6 @@ fn a_secret_that_is_missing_bad_or_unreadable_is_78_with_advice() {
 }
 
 #[test]
-#[ignore = "crypto::secret is being built"]
 fn keygen_prints_one_line_that_is_a_good_secret() {
     let [first, second] = [(); 2].map(|()| run(&["keygen"], &[]));
     assert_eq!((first.status.code(), first.stderr.len()), (Some(0), 0));
