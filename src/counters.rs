@@ -111,6 +111,8 @@ labels! {
         NoCommonSuite = "no_common_suite",
         Malformed = "malformed",
         Draining = "draining",
+        /// Refused with a code of a later version.
+        Unknown = "unknown",
         /// Not authenticated: wrong secret, other deployment, other version, or not a wa-sidecar.
         Unauthenticated = "unauthenticated",
         Replay = "replay",

@@ -19,6 +19,8 @@ mod resolver;
 pub mod secret;
 pub mod suite;
 
+#[cfg(test)]
+pub(crate) use resolver::count;
 pub use secret::Psk;
 pub use suite::Suite;
 

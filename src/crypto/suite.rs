@@ -3,6 +3,7 @@
 //! Promises: a `Suite` that exists can be used: without the feature `aws-lc` there is no AES-256-GCM to name.
 //! Must not know: keys.
 
+use crate::wire::payload::Offer;
 use core::fmt;
 
 /// An AEAD with 32 bytes of key, 12 of nonce and 16 of tag.
@@ -81,6 +82,12 @@ impl Suites {
         Self { aes: false }
     }
 
+    /// AES-256-GCM first, also where the CPU does not do AES: for tests and vectors.
+    #[cfg(feature = "aws-lc")]
+    pub const fn with_aes_256_gcm() -> Self {
+        Self { aes: true }
+    }
+
     /// The suites, preferred first.
     pub const fn as_slice(&self) -> &'static [Suite] {
         #[cfg(feature = "aws-lc")]
@@ -104,6 +111,15 @@ impl Suites {
     }
 }
 
+impl From<Suites> for Offer {
+    fn from(suites: Suites) -> Self {
+        match suites.as_slice() {
+            [first, second] => [first.byte(), second.byte()].into(),
+            _ => [Suite::ChaCha20Poly1305.byte()].into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,9 +130,14 @@ mod tests {
         assert_eq!(chacha.choose(&[2, 1]), Some(Suite::ChaCha20Poly1305));
         assert_eq!(chacha.choose(&[9, 1]), Some(Suite::ChaCha20Poly1305));
         assert_eq!(chacha.choose(&[2]), None);
-        assert_eq!(Suites { aes: true }.choose(&[1]), Some(Suite::ChaCha20Poly1305));
+        assert_eq!(Offer::from(chacha).as_bytes(), [1]);
         #[cfg(feature = "aws-lc")]
-        assert_eq!(Suites { aes: true }.choose(&[1, 2]), Some(Suite::Aes256Gcm));
+        {
+            let both = Suites::with_aes_256_gcm();
+            assert_eq!(both.choose(&[1]), Some(Suite::ChaCha20Poly1305));
+            assert_eq!(both.choose(&[1, 2]), Some(Suite::Aes256Gcm));
+            assert_eq!(Offer::from(both).as_bytes(), [2, 1]);
+        }
         #[cfg(not(feature = "aws-lc"))]
         assert!(!Suite::hardware_aes() && Suite::from_byte(2).is_none());
     }

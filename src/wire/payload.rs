@@ -187,6 +187,16 @@ impl Offer {
     }
 }
 
+/// `N` suites, 1 to 16.
+impl<const N: usize> From<[u8; N]> for Offer {
+    fn from(suites: [u8; N]) -> Self {
+        const { assert!(N >= 1 && N <= Self::MAX_LEN) };
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes[..N].copy_from_slice(&suites);
+        Self { length: N as u8, bytes }
+    }
+}
+
 impl fmt::Debug for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes().fmt(f)

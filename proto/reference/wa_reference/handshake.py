@@ -184,11 +184,11 @@ class Responder:
             return self._refuse(noise, payload.SELF_DIAL, 0, clock)
         if self.draining:
             return self._refuse(noise, payload.DRAINING, 0, clock)
-        if not self.room():
-            return self._refuse(noise, payload.BUSY, self.links(), clock)
         suite = self._suite(fields["suites"])
         if suite is None:
             return self._refuse(noise, payload.NO_COMMON_SUITE, 0, clock)
+        if not self.room():
+            return self._refuse(noise, payload.BUSY, self.links(), clock)
         accepted = self.own.common_fields(clock) | self.own.link_fields(bytes([suite]))
         accepted["result"] = (payload.ACCEPTED, 0)
         answer = self._write(noise, "accepted", accepted)
