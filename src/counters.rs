@@ -196,10 +196,6 @@ pub struct Counters {
     /// A stream had bytes to send and no credit.
     pub credit_stalls: Counter,
     pub rekeys: Counter,
-    /// Bytes of window handed out beyond the initial windows, now.
-    pub window_growth: Gauge,
-    /// Bytes queued for apps that do not take them, now (capacity, not length).
-    pub queued: Gauge,
     pub limits_hit: [Counter; Limit::ALL.len()],
 }
 

@@ -3,9 +3,34 @@
 //! Promises: time and entropy come in as arguments, bytes come in and go out as slices; the same calls give the same
 //! results. Nothing that a peer sends reaches a panic, an unbounded allocation or a loop that it does not pay for.
 //! Must not know: sockets, a runtime, the clock of this host.
+//!
+//! ```text
+//! handshake   who may speak: message 1, message 2, refusals            -> Established
+//! connection  Link: the app side, frames out, timers                   <- stream, streams, outbox, pace
+//! inbox       Link: frames in, messages to events                      <- clock, rate
+//! rekey       new keys in place            budget, queue, buffers      what memory may be promised, pinned, lent
+//! ```
 
+pub mod budget;
+pub mod buffers;
+pub mod clock;
+mod connection;
+mod error;
 pub mod handshake;
+mod inbox;
+mod outbox;
+mod pace;
+pub mod queue;
+mod rate;
+pub mod rekey;
+mod stream;
+mod streams;
 pub mod time;
+
+pub use connection::{Credit, DEAD_AFTER, Entropy, Link, OpenError, Slot, TICK};
+pub use error::{Blame, Fatal};
+pub use inbox::Event;
+pub use streams::ById;
 
 /// Which side of a link this is (SPEC section 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,175 @@
+//! The memory that a process may promise to its peers as credit (SPEC section 8, DESIGN section 8).
+//!
+//! ```text
+//! total --+-- reserve: a link's first windows, leased when the link is admitted, returned when it ends
+//!         '-- growth:  what streams have beyond their first window, leased by doubling, returned when idle
+//! ```
+//!
+//! Promises: what is leased never exceeds the total; a lease returns what it holds when it is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The largest first window of a stream, bytes.
+const MAX_FIRST_WINDOW: u64 = 16 * 1024;
+/// Rather than a first window under this, a link gets fewer streams.
+const MIN_FIRST_WINDOW: u64 = 4 * 1024;
+
+/// The free bytes of both halves; shared by every link of the process.
+#[derive(Debug)]
+pub struct Budget {
+    total: u64,
+    reserve: AtomicU64,
+    growth: AtomicU64,
+}
+
+/// What a link may give out on each new stream, and on how many at once (handshake fields `window` and `max_streams`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstWindows {
+    /// Bytes a stream.
+    pub window: u32,
+    pub max_streams: u32,
+}
+
+impl Budget {
+    /// `total` bytes, half reserve, half growth.
+    pub fn new(total: u64) -> Arc<Self> {
+        let reserve = total / 2;
+        Arc::new(Self {
+            total,
+            reserve: AtomicU64::new(reserve),
+            growth: AtomicU64::new(total - reserve),
+        })
+    }
+
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Bytes that no link holds: reserve, growth.
+    pub fn free(&self) -> (u64, u64) {
+        (self.reserve.load(Relaxed), self.growth.load(Relaxed))
+    }
+
+    /// Leases the first windows of a link with up to `max_streams` streams: of each stream min(16 KiB, half the free
+    /// reserve / streams), of fewer streams where that would be under 4 KiB. `None`: there is no room for one stream.
+    pub fn admit(self: &Arc<Self>, max_streams: u32) -> Option<(FirstWindows, Lease)> {
+        loop {
+            let free = self.reserve.load(Relaxed);
+            let half = free / 2;
+            let streams = u64::from(max_streams).min(half / MIN_FIRST_WINDOW);
+            let window = half.checked_div(streams)?.min(MAX_FIRST_WINDOW);
+            let bytes = window * streams;
+            if self
+                .reserve
+                .compare_exchange_weak(free, free - bytes, Relaxed, Relaxed)
+                .is_ok()
+            {
+                let (Ok(window), Ok(max_streams)) = (u32::try_from(window), u32::try_from(streams)) else {
+                    return None;
+                };
+                let lease = Lease {
+                    budget: Arc::clone(self),
+                    reserve: bytes,
+                    growth: 0,
+                };
+                return Some((FirstWindows { window, max_streams }, lease));
+            }
+        }
+    }
+}
+
+/// What one link holds of a [`Budget`].
+#[derive(Debug)]
+pub struct Lease {
+    budget: Arc<Budget>,
+    reserve: u64,
+    growth: u64,
+}
+
+impl Lease {
+    /// Takes `bytes` of growth, all or nothing.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let taken = self
+            .budget
+            .growth
+            .fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes))
+            .is_ok();
+        if taken {
+            self.growth += bytes;
+        }
+        taken
+    }
+
+    /// Returns `bytes` of growth.
+    pub fn shrink(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.growth, "a link returned more growth than it took");
+        let bytes = bytes.min(self.growth);
+        self.growth -= bytes;
+        self.budget.growth.fetch_add(bytes, Relaxed);
+    }
+
+    /// Bytes of growth that this link holds.
+    pub fn growth(&self) -> u64 {
+        self.growth
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.budget.reserve.fetch_add(self.reserve, Relaxed);
+        self.budget.growth.fetch_add(self.growth, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_get_fewer_streams_rather_than_tiny_windows_and_then_none() {
+        let budget = Budget::new(16 << 20);
+        let mut leases = Vec::new();
+        let mut grants = Vec::new();
+        while let Some((grant, lease)) = budget.admit(1024) {
+            assert!(u64::from(grant.window) >= MIN_FIRST_WINDOW);
+            grants.push(grant);
+            leases.push(lease);
+            assert!(leases.len() < 100, "admission must come to an end");
+        }
+        assert_eq!(
+            grants[0],
+            FirstWindows {
+                window: 4096,
+                max_streams: 1024
+            }
+        );
+        assert_eq!(
+            grants[1],
+            FirstWindows {
+                window: 4096,
+                max_streams: 512
+            }
+        );
+        let promised: u64 = grants
+            .iter()
+            .map(|g| u64::from(g.window) * u64::from(g.max_streams))
+            .sum();
+        assert!(promised <= 8 << 20);
+        drop(leases);
+        assert_eq!(budget.free(), (8 << 20, 8 << 20));
+    }
+
+    #[test]
+    fn growth_is_all_or_nothing_and_comes_back() {
+        let budget = Budget::new(1 << 20);
+        let (grant, mut lease) = budget.admit(4).expect("room");
+        assert_eq!(grant.window, 16 * 1024);
+        assert!(lease.grow(512 << 10));
+        assert!(!lease.grow(1));
+        lease.shrink(1);
+        assert!(lease.grow(1));
+        drop(lease);
+        assert_eq!(budget.free(), (512 << 10, 512 << 10));
+    }
+}

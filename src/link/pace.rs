@@ -1,0 +1,85 @@
+//! How large a frame may be: what the link took in the last 100 ms, between 4 and 256 KiB (SPEC section 5). A slow line must
+//! not turn its own bulk stale; a fast one gets frames as large as they come.
+
+use super::time::Instant;
+use crate::wire::frame::MAX_PLAINTEXT;
+
+/// The smallest bound, bytes of plaintext.
+pub const MIN: usize = 4 * 1024;
+const MAX: usize = MAX_PLAINTEXT;
+const FIRST: usize = 64 * 1024;
+const PERIOD_US: u64 = 100_000;
+
+/// Measures what the connection takes.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    bound: usize,
+    since: Instant,
+    taken: u64,
+    blocked: bool,
+}
+
+impl Pace {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            bound: FIRST,
+            since: now,
+            taken: 0,
+            blocked: false,
+        }
+    }
+
+    /// Bytes of plaintext that a frame may carry now, and of ciphertext that may stay unsent in the socket.
+    pub fn bound(&self) -> usize {
+        self.bound
+    }
+
+    /// The socket took `n` bytes; `all`: nothing of the frame is left.
+    pub fn took(&mut self, n: usize, all: bool, now: Instant) {
+        self.taken += n as u64;
+        let elapsed = now.0.saturating_sub(self.since.0);
+        if elapsed >= PERIOD_US {
+            if self.blocked {
+                let rate = u128::from(self.taken) * u128::from(PERIOD_US) / u128::from(elapsed);
+                self.bound = usize::try_from(rate).unwrap_or(MAX).clamp(MIN, MAX);
+            }
+            self.since = now;
+            self.taken = 0;
+            self.blocked = false;
+        }
+        if all && !self.blocked && self.bound < MAX {
+            self.bound = (self.bound * 2).min(MAX);
+        }
+    }
+
+    /// The socket would not take more.
+    pub fn blocked(&mut self) {
+        self.blocked = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_never_blocks_gets_the_largest_frames() {
+        let mut pace = Pace::new(Instant(0));
+        for i in 0..4 {
+            pace.took(1000, true, Instant(i * 10));
+        }
+        assert_eq!(pace.bound(), MAX);
+    }
+
+    #[test]
+    fn a_slow_line_gets_what_it_takes_in_100_ms() {
+        let mut pace = Pace::new(Instant(0));
+        // 256 kbit/s: 3.2 kB in 100 ms; 1 Mbit/s: 12.5 kB.
+        for (per_period, expected) in [(3_200, MIN), (12_500, 12_500), (3_200, MIN)] {
+            let start = pace.since.0;
+            pace.blocked();
+            pace.took(per_period, false, Instant(start + PERIOD_US));
+            assert_eq!(pace.bound(), expected);
+        }
+    }
+}
