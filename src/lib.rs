@@ -30,6 +30,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod confine;
+pub mod coreapp;
 pub mod counters;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod crypto;
@@ -38,6 +39,8 @@ pub mod health;
 pub mod link;
 pub mod logs;
 pub mod net;
+pub mod sidecar;
 pub mod signals;
+pub mod webapp;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod wire;

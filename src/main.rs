@@ -12,11 +12,13 @@ use wa_sidecar::{
     admin::{self, About, Pages},
     cli::{self, Command, Exit, Failure},
     config::{self, Config, Environment, Flags, Role, RoleName, Secrets},
-    confine,
+    confine, coreapp,
     counters::{Limit, Registry},
     health, logs,
     net::listen::{self, For},
+    sidecar::Sidecar,
     signals::{self, Stop},
+    webapp,
 };
 
 fn main() -> ExitCode {
@@ -73,6 +75,8 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
     );
 
     let registry = Registry::new(config.workers);
+    let sidecar = Sidecar::new(&config, &secrets, Arc::clone(&registry));
+    drop(secrets);
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,13 +85,13 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         let stop = signals::watch().map_err(internal)?;
         if let Some(listener) = admin {
             let address = listener.local_addr().map_err(internal)?;
-            let pages = Arc::new(Pages::new(registry.clone(), about(&config)).map_err(internal)?);
+            let pages = Arc::new(Pages::new(registry.clone(), about(&config, &sidecar)).map_err(internal)?);
             tokio::spawn(admin::serve(listener, pages));
             info!(event = "admin_listening", %address, "serving /metrics, /livez, /readyz, /status");
         }
         let address = listener.local_addr().map_err(internal)?;
         info!(event = "listening", %address, "accepting");
-        serve(listener, &config, secrets, open_files, &registry, stop).await
+        serve(listener, &config, sidecar, stop).await
     });
     // Name look-ups cannot be cancelled: do not wait for them.
     control.shutdown_background();
@@ -103,24 +107,32 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
 }
 
 /// Until the role has ended: because `stop` asked for it, or because it cannot go on.
-///
-/// NOT BUILT YET: `webapp::run` and `coreapp::run` are called here, each with these arguments.
-async fn serve(
-    listener: TcpListener,
-    config: &Config,
-    secrets: Secrets,
-    open_files: Option<u64>,
-    registry: &Arc<Registry>,
-    stop: Stop,
-) -> Result<(), Failure> {
-    let _ = (listener, secrets, open_files, registry, stop);
-    match config.role {
-        Role::Webapp { .. } => Err(Failure::new(Exit::Internal, "the role webapp is not built yet")),
-        Role::Coreapp { .. } => Err(Failure::new(Exit::Internal, "the role coreapp is not built yet")),
-    }
+async fn serve(listener: TcpListener, config: &Config, sidecar: Sidecar, stop: Stop) -> Result<(), Failure> {
+    let served = match &config.role {
+        Role::Webapp { peer, max_waiting, .. } => {
+            let settings = webapp::Settings {
+                peer: peer.clone(),
+                max_waiting: *max_waiting,
+            };
+            webapp::run(listener, sidecar, settings, stop).await
+        }
+        Role::Coreapp {
+            upstream,
+            max_dials,
+            dial_timeout,
+        } => {
+            let settings = coreapp::Settings {
+                upstream: upstream.clone(),
+                max_dials: *max_dials,
+                dial_timeout: *dial_timeout,
+            };
+            coreapp::run(listener, sidecar, settings, stop).await
+        }
+    };
+    served.map_err(internal)
 }
 
-fn about(config: &Config) -> About {
+fn about(config: &Config, sidecar: &Sidecar) -> About {
     let mut limits = vec![(Limit::Links, config.max_links), (Limit::Streams, config.max_streams)];
     limits.push(match config.role {
         Role::Webapp { max_waiting, .. } => (Limit::WaitingApps, max_waiting),
@@ -136,7 +148,7 @@ fn about(config: &Config) -> About {
             "rustcrypto"
         },
         limits: limits.into_iter().map(|(limit, value)| (limit, value as u64)).collect(),
-        buffer_budget: config.buffer_budget as u64,
+        budget: Arc::clone(&sidecar.budget),
     }
 }
 

@@ -25,7 +25,7 @@ fn start(registry: &Arc<Registry>) -> SocketAddr {
         name: Some("node-1".into()),
         aead_backend: "aws-lc",
         limits: vec![(Limit::Links, 64), (Limit::Streams, 1024)],
-        buffer_budget: 16 << 20,
+        budget: wa_sidecar::link::budget::Budget::new(16 << 20),
     };
     let pages = Arc::new(Pages::new(registry.clone(), about).expect("pages"));
     thread::spawn(move || {

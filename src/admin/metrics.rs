@@ -129,23 +129,17 @@ impl Sum {
             .iter()
             .map(|&(limit, value)| (limit.label(), value as f64));
         page.gauge("limit", "What a limit is set to.", by("limit", set));
-        let budget = self.about.buffer_budget as f64;
+        let budget = self.about.budget.total() as f64;
         page.gauge(
             "buffer_budget_bytes",
             "What may be held for apps that do not take it yet.",
             one(budget),
         );
-        let queued = self.gauge(|c| &c.queued);
+        let (reserve, growth) = self.about.budget.free();
         page.gauge(
-            "queued_bytes",
-            "Memory held for apps that do not take it yet.",
-            one(queued),
-        );
-        let growth = self.gauge(|c| &c.window_growth);
-        page.gauge(
-            "window_growth_bytes",
-            "Window handed out beyond the initial ones.",
-            one(growth),
+            "buffer_budget_free_bytes",
+            "What of the budget no link holds: reserve for first windows, growth for larger ones.",
+            by("half", [("reserve", reserve as f64), ("growth", growth as f64)]),
         );
     }
 

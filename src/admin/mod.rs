@@ -31,6 +31,7 @@ use tokio::{sync::Semaphore, time};
 use tracing::{debug, warn};
 
 use crate::counters::{Limit, Registry};
+use crate::link::budget::Budget;
 
 /// More wait in the listener's backlog.
 const CONNECTIONS: usize = 64;
@@ -48,8 +49,7 @@ pub struct About {
     /// Who computes the AEAD: `aws-lc` or `rustcrypto`.
     pub aead_backend: &'static str,
     pub limits: Vec<(Limit, u64)>,
-    /// Bytes.
-    pub buffer_budget: u64,
+    pub budget: Arc<Budget>,
 }
 
 /// Everything that the routes show.

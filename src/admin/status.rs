@@ -135,7 +135,7 @@ pub fn encode(pages: &Pages) -> Result<Vec<u8>, serde_json::Error> {
         workers: registry.workers.len(),
         streams_open: registry.all().map(|counters| counters.streams_open.get()).sum(),
         log_lines_dropped: logs::dropped_lines(),
-        buffer_budget_bytes: about.buffer_budget,
+        buffer_budget_bytes: about.budget.total(),
         limits: about
             .limits
             .iter()

@@ -1,3 +1,18 @@
-//! tokio: sockets, the driver of a link, the pump of an app socket.
+//! The runtime's side: sockets, the driver of a link, the task of a stream, threads.
+//!
+//! Promises: what the layers below must not know (sockets, clock, randomness) is given to them here.
+//! Must not know: which role a process has, or who may speak to it.
 
+pub mod accept;
+pub mod admission;
+pub mod app;
+pub mod clock;
+pub mod dial;
+pub mod driver;
+pub mod entropy;
+pub mod handshake;
+pub mod links;
 pub mod listen;
+pub mod repeat;
+pub mod stream;
+pub mod worker;

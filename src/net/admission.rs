@@ -1,0 +1,327 @@
+//! Admitting links: accept, handshake, confirmation, within the limits that keep strangers cheap (SPEC 3.4, 3.6, 13).
+//!
+//! ```text
+//! accepted --message 1--> authenticated --message 2--> unconfirmed --frame 0--> admitted
+//!   256, 1 s                                            64, 3 s                   64 links
+//! ```
+//!
+//! Promises: a stranger gets a fixed small buffer and one close; a link is handed on only after frame 0.
+//! Must not know: what a link is for.
+
+use super::handshake::{ConfirmError, confirm};
+use super::repeat::Repeat;
+use super::{accept, clock, entropy};
+use crate::counters::{Counters, HandshakeResult, Limit, LinkStatus};
+use crate::link::Link;
+use crate::link::Role;
+use crate::link::budget::Lease;
+use crate::link::handshake::{
+    Acceptor, CAUSES_OF_SILENCE, Established, Grant, Limits, Load, MESSAGE_LEN, Verdict, explain,
+};
+use crate::sidecar::Sidecar;
+use crate::signals::Stop;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, LocalSet};
+use tokio::time::{Instant, timeout_at};
+
+const MESSAGE_1_WITHIN: Duration = Duration::from_secs(1);
+const FRAME_0_WITHIN: Duration = Duration::from_secs(3);
+const MAX_UNAUTHENTICATED: usize = 256;
+const MAX_UNCONFIRMED: usize = 64;
+
+/// A link that may have effects.
+pub struct Admitted {
+    pub link: Link,
+    pub socket: TcpStream,
+    pub status: LinkStatus,
+    pub slot: LinkSlot,
+}
+
+/// One of the links that the process may hold; free again when dropped.
+#[derive(Debug)]
+pub struct LinkSlot(Arc<AtomicUsize>);
+
+impl LinkSlot {
+    fn take(held: &Arc<AtomicUsize>, at_most: usize) -> Option<Self> {
+        let more = |n| (n < at_most).then_some(n + 1);
+        held.fetch_update(Relaxed, Relaxed, more)
+            .ok()
+            .map(|_| Self(Arc::clone(held)))
+    }
+}
+
+impl Drop for LinkSlot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+struct Admission {
+    sidecar: Sidecar,
+    acceptor: RefCell<Acceptor>,
+    links: Arc<AtomicUsize>,
+    unconfirmed: Arc<AtomicUsize>,
+    give: Box<dyn Fn(Admitted)>,
+    stop: Stop,
+    said: Repeat,
+}
+
+/// Accepts until `stop` asks to drain, and hands each confirmed link to `give`.
+pub async fn admit_links(listener: TcpListener, sidecar: Sidecar, give: impl Fn(Admitted) + 'static, stop: &Stop) {
+    let counters = Arc::clone(&sidecar.registry.control);
+    let acceptor = Acceptor::new(Arc::clone(&sidecar.keyring), sidecar.local.clone(), Limits::default());
+    let admission = Rc::new(Admission {
+        sidecar,
+        acceptor: RefCell::new(acceptor),
+        links: Arc::default(),
+        unconfirmed: Arc::default(),
+        give: Box::new(give),
+        stop: stop.clone(),
+        said: Repeat::default(),
+    });
+    let tasks = LocalSet::new();
+    let accepting = async {
+        let mut strangers: VecDeque<Stranger> = VecDeque::new();
+        loop {
+            let (socket, source) = accept::next(&listener, &counters).await;
+            strangers.retain(|stranger| !stranger.is_known());
+            if strangers.len() >= MAX_UNAUTHENTICATED
+                && let Some(oldest) = strangers.pop_front()
+            {
+                counters.limit_hit(Limit::Unauthenticated);
+                oldest.task.abort();
+            }
+            let known = Rc::new(std::cell::Cell::new(false));
+            let task = tokio::task::spawn_local(Rc::clone(&admission).admit(socket, source, Rc::clone(&known)));
+            strangers.push_back(Stranger {
+                known,
+                task: task.abort_handle(),
+            });
+        }
+    };
+    tokio::select! {
+        () = stop.drain.cancelled() => {}
+        () = tasks.run_until(accepting) => {}
+    }
+}
+
+/// A connection that has not authenticated.
+struct Stranger {
+    known: Rc<std::cell::Cell<bool>>,
+    task: AbortHandle,
+}
+
+impl Stranger {
+    fn is_known(&self) -> bool {
+        self.known.get() || self.task.is_finished()
+    }
+}
+
+/// What room was found for a link: its slots and its first windows.
+struct Room {
+    slot: LinkSlot,
+    unconfirmed: LinkSlot,
+    lease: Lease,
+}
+
+impl Admission {
+    fn counters(&self) -> &Counters {
+        &self.sidecar.registry.control
+    }
+
+    async fn admit(self: Rc<Self>, mut socket: TcpStream, source: SocketAddr, known: Rc<std::cell::Cell<bool>>) {
+        let accepted = Instant::now();
+        let mut message1 = [0; MESSAGE_LEN];
+        match timeout_at(accepted + MESSAGE_1_WITHIN, socket.read_exact(&mut message1)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return self.failed(source.ip(), HandshakeResult::Disconnected),
+            Err(_) => return self.failed(source.ip(), HandshakeResult::Timeout),
+        }
+        let mut room = None;
+        let load = Load {
+            links: self.links.load(Relaxed) as u64,
+            draining: self.stop.drain.is_cancelled(),
+        };
+        let verdict = self.acceptor.borrow_mut().accept(
+            &message1,
+            clock::now(),
+            load,
+            |_| {
+                let (found, grant) = self.room()?;
+                room = Some(found);
+                Some(grant)
+            },
+            entropy::bytes(),
+        );
+        let result = verdict.result();
+        match verdict {
+            Verdict::Close { .. } => self.failed(source.ip(), result),
+            Verdict::Refuse {
+                message2,
+                result: refusal,
+                figure,
+                peer,
+                clock_difference_ms,
+            } => {
+                known.set(true);
+                self.counters().handshake(result);
+                if let Some(difference_ms) = clock_difference_ms {
+                    self.sidecar.registry.handshake_clock(difference_ms);
+                }
+                if self.said.first(result.label(), &source.ip().to_string()) {
+                    let peer_name = peer
+                        .and_then(|peer| peer.name)
+                        .map(|name| name.to_string())
+                        .unwrap_or_default();
+                    let explanation = explain(Role::Responder, refusal, figure, peer.as_ref());
+                    tracing::warn!(
+                        event = "handshake_refused",
+                        reason = result.label(),
+                        peer = %source.ip(),
+                        peer_name,
+                        figure,
+                        "{explanation}"
+                    );
+                }
+                let _ = timeout_at(accepted + FRAME_0_WITHIN, socket.write_all(&message2)).await;
+            }
+            Verdict::Accept { message2, established } => {
+                known.set(true);
+                let Some(room) = room else { return };
+                let done = self.confirm(socket, source, message2, *established, room);
+                match timeout_at(accepted + FRAME_0_WITHIN, done).await {
+                    Ok(Ok(())) => {
+                        let took = accepted.elapsed().as_micros();
+                        self.counters().handshake(HandshakeResult::Accepted);
+                        self.counters()
+                            .handshake_durations
+                            .observe_us(u64::try_from(took).unwrap_or(u64::MAX));
+                    }
+                    Ok(Err(error)) => self.unconfirmed(source, &error.to_string()),
+                    Err(_) => self.unconfirmed(source, "no frame 0 within 3 s of the accept"),
+                }
+            }
+        }
+    }
+
+    fn room(&self) -> Option<(Room, Grant)> {
+        let counted = |limit| {
+            self.counters().limit_hit(limit);
+            None
+        };
+        let Some(slot) = LinkSlot::take(&self.links, self.sidecar.max_links) else {
+            return counted(Limit::Links);
+        };
+        let Some(unconfirmed) = LinkSlot::take(&self.unconfirmed, MAX_UNCONFIRMED) else {
+            return counted(Limit::Unconfirmed);
+        };
+        let Some((first, lease)) = self.sidecar.budget.admit(self.sidecar.max_streams) else {
+            return counted(Limit::Buffer);
+        };
+        let grant = Grant {
+            window: first.window,
+            max_streams: first.max_streams,
+        };
+        Some((
+            Room {
+                slot,
+                unconfirmed,
+                lease,
+            },
+            grant,
+        ))
+    }
+
+    async fn confirm(
+        &self,
+        mut socket: TcpStream,
+        source: SocketAddr,
+        message2: [u8; MESSAGE_LEN],
+        mut established: Established,
+        room: Room,
+    ) -> Result<(), ConfirmError> {
+        let _ = socket.set_nodelay(true);
+        established.written(clock::instant());
+        socket.write_all(&message2).await?;
+        let status = self.sidecar.status(&established, source.ip().to_string());
+        let clock_difference_ms = established.clock_difference_ms;
+        let secret_used = established.secret;
+        let Room {
+            slot,
+            unconfirmed,
+            lease,
+        } = room;
+        let counters = Arc::clone(&self.sidecar.registry.control);
+        let keyring = Arc::clone(&self.sidecar.keyring);
+        let mut link = Link::new(
+            established,
+            lease,
+            keyring,
+            Box::new(entropy::bytes),
+            counters,
+            clock::now(),
+        );
+        confirm(&mut socket, &mut link).await?;
+        drop(unconfirmed);
+        self.sidecar.registry.handshake_clock(clock_difference_ms);
+        tracing::info!(
+            event = "link_up",
+            peer = %source.ip(),
+            peer_name = %status.peer_name,
+            suite = status.suite,
+            secret = ?secret_used,
+            clock_difference_ms,
+            "sealed link from a peer"
+        );
+        (self.give)(Admitted {
+            link,
+            socket,
+            status,
+            slot,
+        });
+        Ok(())
+    }
+
+    fn unconfirmed(&self, source: SocketAddr, why: &str) {
+        self.counters().handshake(HandshakeResult::Unconfirmed);
+        if self
+            .said
+            .first(HandshakeResult::Unconfirmed.label(), &source.ip().to_string())
+        {
+            tracing::warn!(
+                event = "handshake_failed",
+                reason = HandshakeResult::Unconfirmed.label(),
+                peer = %source.ip(),
+                "authenticated, but the link was never confirmed ({why}): a replayed handshake, or the connection broke"
+            );
+        }
+    }
+
+    /// Closed without an answer. A source that does it again and again is logged every 10 s.
+    fn failed(&self, source: IpAddr, result: HandshakeResult) {
+        self.counters().handshake(result);
+        if !self.said.first(result.label(), &source.to_string()) {
+            self.counters().limit_hit(Limit::FailureRate);
+            return;
+        }
+        let text = match result {
+            HandshakeResult::Timeout => {
+                "connected, but sent no handshake within 1 s: not a wa-sidecar, or a very slow path"
+            }
+            HandshakeResult::Disconnected => {
+                "connected and closed without a whole handshake: a port scan or health probe, or not a wa-sidecar"
+            }
+            HandshakeResult::Replay => "sent a handshake that was used before: somebody replays recorded traffic",
+            _ => CAUSES_OF_SILENCE,
+        };
+        tracing::warn!(event = "handshake_failed", reason = result.label(), peer = %source, "a connection was closed without an answer: {text}");
+    }
+}

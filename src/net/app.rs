@@ -1,0 +1,161 @@
+//! An app's socket: reads, writes and ends that keep the promise of a trusted end of stream.
+//!
+//! Promises: dropping it sends RST, whatever state it is in, until [`AppSocket::close_in_order`]; an end of input is reported
+//! only if no call has failed before in a way that could fake one; readiness is asked for before a call is repeated.
+//! Must not know: links, streams, frames.
+
+use socket2::SockRef;
+use std::cell::Cell;
+use std::io::{self, ErrorKind, IoSlice};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// What a read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes; `more`: the socket may have more at once.
+    Bytes { n: usize, more: bool },
+    /// The app ended its output in order.
+    End,
+    /// Nothing now.
+    Later,
+}
+
+/// The app's connection broke: reset it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+/// A connection to an app.
+#[derive(Debug)]
+pub struct AppSocket {
+    io: TcpStream,
+    /// A call has failed: a later read of 0 says nothing.
+    failed: Cell<bool>,
+    /// Writes fail because the app closed after it had ended its output in order; what it sent is still whole.
+    unwritable: Cell<bool>,
+}
+
+impl AppSocket {
+    /// `io` must carry zero linger from birth (accepted: inherited from the listener; dialled: set before connect).
+    pub fn new(io: TcpStream) -> Self {
+        Self {
+            io,
+            failed: Cell::new(false),
+            unwritable: Cell::new(false),
+        }
+    }
+
+    /// Whether the app can still be written to.
+    pub fn is_writable(&self) -> bool {
+        !self.unwritable.get()
+    }
+
+    pub fn read(&self, room: &mut [u8]) -> Result<Read, Broken> {
+        if self.failed.get() {
+            return Err(Broken);
+        }
+        let mut got = 0;
+        // A short read has drained the socket: clearing its readiness here saves the read that would say so.
+        let result = self.io.try_io(Interest::READABLE, || {
+            got = rustix::io::read(&self.io, &mut *room)?;
+            if 0 < got && got < room.len() {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
+            }
+        });
+        match result {
+            Ok(()) if got == 0 => Ok(Read::End),
+            Ok(()) => Ok(Read::Bytes { n: got, more: true }),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && got > 0 => Ok(Read::Bytes { n: got, more: false }),
+            Err(e) if is_transient(&e) => Ok(Read::Later),
+            Err(_) => self.fail(),
+        }
+    }
+
+    fn fail<T>(&self) -> Result<T, Broken> {
+        self.failed.set(true);
+        Err(Broken)
+    }
+
+    /// Writes what the socket takes; how much that was. Of an app that closed after ending its output in order everything is
+    /// taken, and lost, as it would be without a sidecar.
+    pub fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Broken> {
+        let total = parts.iter().map(|part| part.len()).sum();
+        if self.failed.get() {
+            return Err(Broken);
+        }
+        if self.unwritable.get() {
+            return Ok(total);
+        }
+        let mut put = 0;
+        let result = self.io.try_io(Interest::WRITABLE, || {
+            put = rustix::io::writev(&self.io, parts)?;
+            if put < total {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
+            }
+        });
+        match result {
+            Ok(()) => Ok(put),
+            Err(e) if is_transient(&e) => Ok(put),
+            Err(e) => self.write_failed(&e).map(|()| total),
+        }
+    }
+
+    /// Linux answers EPIPE to the first call after a RST if the app's FIN had arrived before it, else ECONNRESET: only in the first
+    /// case is what the app sent whole, and a server that answers early and closes must not lose its answer.
+    fn write_failed(&self, error: &io::Error) -> Result<(), Broken> {
+        if error.kind() != ErrorKind::BrokenPipe {
+            return self.fail();
+        }
+        self.unwritable.set(true);
+        Ok(())
+    }
+
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_read_ready(cx).map(drop)
+    }
+
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_write_ready(cx).map(drop)
+    }
+
+    /// Waits for the connection to break, while nothing is read from it. Returns if what was sent before is still whole.
+    pub async fn watch(&self) -> Result<(), Broken> {
+        if self.unwritable.get() || self.failed.get() {
+            return std::future::pending().await;
+        }
+        if self.io.ready(Interest::ERROR).await.is_err() {
+            return self.fail();
+        }
+        match self.io.take_error() {
+            Ok(Some(error)) => self.write_failed(&error),
+            Ok(None) | Err(_) => self.fail(),
+        }
+    }
+
+    /// Ends the app's input: everything was delivered.
+    pub fn shutdown_write(&self) {
+        // The app may have gone already; then there is nobody to tell.
+        let _ = SockRef::from(&self.io).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Closes without RST: both directions ended in order.
+    pub fn close_in_order(self) {
+        let _ = SockRef::from(&self.io).set_linger(None);
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// What a socket to or from an app must be from birth.
+pub fn prepare(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_nodelay(true)
+}

@@ -1,0 +1,512 @@
+//! The driver of a link: its socket on one side, the state machine on the other.
+//!
+//! ```text
+//! readable --> accept, event --> app sockets, straight from the read buffer
+//! writable --> transmit <-- what the streams' tasks have put into the open frame
+//! timer    --> tick
+//! ```
+//!
+//! Promises: reading never waits for writing, and neither for an app; no borrow of the link lives across an await; a turn is
+//! bounded, so that many links share a thread.
+//! Must not know: how a link came to be, or what a service is.
+
+use super::clock;
+use super::stream::App;
+use crate::counters::{LinkEnd, LinkEntry};
+use crate::link::buffers::{Buffer, Buffers};
+use crate::link::{ById, Event, Fatal, Link};
+use crate::wire::message::{Code, GoAway};
+use socket2::SockRef;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// Reads of the link in one turn, for the other links' and the apps' sake.
+const READS_A_TURN: usize = 4;
+/// Streams that are woken when a frame has left; each of them wakes the next.
+const WAKE_A_FRAME: usize = 8;
+/// The last resort of the kernel, behind the link's own dead time.
+const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A warning at this difference of the clocks, before anything is refused.
+const CLOCK_WARNING_MS: i64 = 5_000;
+
+/// What a coreapp does with an OPEN; a webapp has none.
+pub type OnOpen = Box<dyn Fn(&Rc<Carrier>, u32, &[u8])>;
+
+/// Why a link is over.
+#[derive(Debug, thiserror::Error)]
+pub enum Over {
+    /// In order.
+    #[error("both ends said GOAWAY and the last stream ended")]
+    Closed,
+    #[error("the connection ended or broke: {0}")]
+    Disconnected(String),
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error("this sidecar is stopping")]
+    Shutdown,
+}
+
+impl Over {
+    pub fn end(&self) -> LinkEnd {
+        match self {
+            Self::Closed => LinkEnd::Closed,
+            Self::Disconnected(_) => LinkEnd::Disconnected,
+            Self::Fatal(fatal) => fatal.end(),
+            Self::Shutdown => LinkEnd::Shutdown,
+        }
+    }
+}
+
+/// A link with its socket, shared by its driver and the tasks of its streams, all on one thread.
+pub struct Carrier {
+    pub link: RefCell<Link>,
+    pub buffers: Rc<RefCell<Buffers>>,
+    pub status: LinkEntry,
+    socket: TcpStream,
+    apps: RefCell<ById<Rc<App>>>,
+    driver: Cell<Option<Waker>>,
+    /// The socket took less than it was given; wait for it before sealing more.
+    blocked: Cell<bool>,
+    unsent_limit: Cell<usize>,
+    failed: RefCell<Option<Over>>,
+    over: Cell<bool>,
+    clock_warned: Cell<bool>,
+    /// Told when the link takes no new streams or is over.
+    draining: Notify,
+    on_open: Option<OnOpen>,
+}
+
+impl Carrier {
+    pub fn new(
+        link: Link,
+        socket: TcpStream,
+        buffers: Rc<RefCell<Buffers>>,
+        status: LinkEntry,
+        on_open: Option<OnOpen>,
+    ) -> Rc<Self> {
+        let options = SockRef::from(&socket);
+        // None of these decides whether bytes pass; a kernel without one is served all the same.
+        let _ = options.set_tcp_nodelay(true);
+        let _ = options.set_tcp_user_timeout(Some(USER_TIMEOUT));
+        Rc::new(Self {
+            link: RefCell::new(link),
+            buffers,
+            status,
+            socket,
+            apps: RefCell::default(),
+            driver: Cell::new(None),
+            blocked: Cell::new(false),
+            unsent_limit: Cell::new(0),
+            failed: RefCell::new(None),
+            over: Cell::new(false),
+            clock_warned: Cell::new(false),
+            draining: Notify::new(),
+            on_open,
+        })
+    }
+
+    /// Whether streams can be opened.
+    pub fn takes_streams(&self) -> bool {
+        !self.over.get() && !self.link.borrow().is_draining()
+    }
+
+    pub fn adopt(&self, app: &Rc<App>) {
+        self.apps.borrow_mut().insert(app.id, Rc::clone(app));
+        self.count_streams();
+    }
+
+    /// The stream's task is done with it.
+    pub fn forget(&self, id: u32) {
+        self.apps.borrow_mut().remove(&id);
+        self.link.borrow_mut().release(id);
+        self.count_streams();
+        self.kick();
+    }
+
+    fn count_streams(&self) {
+        self.status.streams.store(self.link.borrow().streams() as u64, Relaxed);
+    }
+
+    /// Something is there to be sent. With one stream there is nobody to wait for; with more, what the others have ready goes into
+    /// the same frame, for the driver runs after them.
+    pub fn kick(&self) {
+        if self.over.get() {
+            return;
+        }
+        if self.apps.borrow().len() <= 1 {
+            self.flush();
+        } else if self.link.borrow().wants_transmit() {
+            self.wake();
+        }
+        if let Some(id) = self.link.borrow_mut().unpark() {
+            self.wake_app(id);
+        }
+    }
+
+    /// Says GOAWAY; the link ends when the last stream has.
+    pub fn drain(&self, code: GoAway) {
+        self.link.borrow_mut().goaway(code);
+        self.draining.notify_waiters();
+        self.wake();
+    }
+
+    /// Resets a stream that is not, or not any more, to be served.
+    pub fn refuse(&self, id: u32, code: Code) {
+        self.link.borrow_mut().abort(id, code);
+        self.forget(id);
+    }
+
+    /// Resets every stream and its app.
+    pub fn reset_all(&self, code: Code) {
+        for (&id, app) in self.apps.borrow().iter() {
+            self.link.borrow_mut().abort(id, code);
+            app.reset(code);
+        }
+        self.wake();
+    }
+
+    /// Until the link takes no new streams.
+    pub async fn until_draining(&self) {
+        loop {
+            let changed = self.draining.notified();
+            if !self.takes_streams() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends the link now.
+    pub fn shut_down(&self) {
+        self.fail(Over::Shutdown);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_app(&self, id: u32) {
+        if let Some(app) = self.apps.borrow().get(&id) {
+            app.wake();
+        }
+    }
+
+    fn app(&self, id: u32) -> Option<Rc<App>> {
+        self.apps.borrow().get(&id).cloned()
+    }
+
+    fn fail(&self, over: Over) {
+        self.failed.borrow_mut().get_or_insert(over);
+        self.wake();
+    }
+
+    /// Writes frames while the socket takes them.
+    fn flush(&self) {
+        while !self.blocked.get() && self.failed.borrow().is_none() {
+            let mut link = self.link.borrow_mut();
+            let mut buffers = self.buffers.borrow_mut();
+            let bytes = match link.transmit(&mut buffers, clock::now()) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(fatal) => {
+                    drop((link, buffers));
+                    return self.fail(fatal.into());
+                }
+            };
+            let total = bytes.len();
+            let mut put = 0;
+            let result = self.socket.try_io(Interest::WRITABLE, || {
+                put = rustix::io::write(&self.socket, bytes)?;
+                if put < total {
+                    Err(ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(())
+                }
+            });
+            link.transmitted(&mut buffers, put, clock::instant());
+            let unsent_limit = link.unsent_limit();
+            match result {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    link.blocked();
+                    self.blocked.set(true);
+                    drop((link, buffers));
+                    self.wake();
+                    break;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    drop((link, buffers));
+                    return self.fail(Over::Disconnected(e.to_string()));
+                }
+            }
+            drop(buffers);
+            for _ in 0..WAKE_A_FRAME {
+                let Some(id) = link.unpark() else { break };
+                self.wake_app(id);
+            }
+            drop(link);
+            if self.unsent_limit.replace(unsent_limit) != unsent_limit {
+                let _ = SockRef::from(&self.socket).set_tcp_notsent_lowat(unsent_limit as u32);
+            }
+        }
+    }
+
+    /// Drives the link to its end; then every app whose stream is not whole is reset.
+    pub async fn drive(self: Rc<Self>) -> Over {
+        let mut inlet = Inlet {
+            buffer: None,
+            start: 0,
+            end: 0,
+        };
+        let mut sleep = Box::pin(tokio::time::sleep_until(clock::deadline(self.link.borrow().timeout())));
+        let over = poll_fn(|cx| self.poll(cx, &mut inlet, sleep.as_mut())).await;
+        inlet.give_back(&self.buffers, true);
+        self.over.set(true);
+        let lost = self.link.borrow_mut().abandon();
+        for id in lost {
+            if let Some(app) = self.app(id) {
+                app.reset(Code::Unspecified);
+            }
+        }
+        // Those that stay have their FIN and are still delivering.
+        for app in self.apps.borrow().values() {
+            app.wake();
+        }
+        if !matches!(over, Over::Closed) {
+            // Fatal ends are abortive: the peer must not read an end in order (SPEC section 1).
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
+        self.draining.notify_waiters();
+        over
+    }
+
+    fn poll(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        inlet: &mut Inlet,
+        mut sleep: Pin<&mut tokio::time::Sleep>,
+    ) -> Poll<Over> {
+        self.driver.set(Some(cx.waker().clone()));
+        if let Some(over) = self.failed.borrow_mut().take() {
+            return Poll::Ready(over);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            let mut link = self.link.borrow_mut();
+            if let Err(fatal) = link.tick(clock::now()) {
+                return Poll::Ready(fatal.into());
+            }
+            sleep.as_mut().reset(clock::deadline(link.timeout()));
+        }
+        if self.blocked.get() && self.socket.poll_write_ready(cx).is_ready() {
+            self.blocked.set(false);
+        }
+        self.flush();
+        for turn in 0.. {
+            match inlet.read(self, cx) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(over) => return Poll::Ready(over),
+            }
+            if turn == READS_A_TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        // What was read has made credit, answers and pongs due.
+        self.flush();
+        if self.blocked.get() && self.socket.poll_write_ready(cx).is_ready() {
+            self.blocked.set(false);
+            cx.waker().wake_by_ref();
+        }
+        if let Some(over) = self.failed.borrow_mut().take() {
+            return Poll::Ready(over);
+        }
+        if self.link.borrow().is_finished() {
+            return Poll::Ready(Over::Closed);
+        }
+        Poll::Pending
+    }
+
+    /// Takes the events of the frame that was just opened in `bytes`.
+    fn events(self: &Rc<Self>, bytes: &[u8]) -> Result<(), Fatal> {
+        let now = clock::now();
+        loop {
+            let event = self.link.borrow_mut().event(bytes, now)?;
+            match event {
+                None => return Ok(()),
+                Some(Event::Data { id, bytes: range }) => {
+                    let payload = &bytes[range];
+                    let app = self.app(id);
+                    let took = app.as_ref().map_or(0, |app| app.write(payload));
+                    let mut link = self.link.borrow_mut();
+                    if took > 0 {
+                        link.consumed(id, took, now.instant);
+                    }
+                    if took < payload.len() {
+                        link.store(id, &payload[took..])?;
+                        if let Some(app) = app {
+                            app.queued();
+                        }
+                    }
+                }
+                Some(Event::Open { id, service }) => {
+                    if let Some(on_open) = &self.on_open {
+                        on_open(self, id, &bytes[service]);
+                    }
+                }
+                Some(Event::Fin { id }) => {
+                    if let Some(app) = self.app(id) {
+                        app.fin();
+                    }
+                }
+                Some(Event::Reset { id, code }) => {
+                    if let Some(app) = self.app(id) {
+                        app.reset(code);
+                    }
+                }
+                Some(Event::Stop { id, .. }) => {
+                    if let Some(app) = self.app(id) {
+                        app.stop();
+                    }
+                }
+                Some(Event::Credit { id }) => self.wake_app(id),
+                Some(Event::Pong {
+                    round_trip,
+                    clock_difference_ms,
+                }) => self.measured(round_trip, clock_difference_ms),
+                Some(Event::GoAway { code }) => {
+                    tracing::info!(event = "goaway", reason = code.label(), peer = %self.status.peer, "the peer takes no new streams on this link");
+                    self.draining.notify_waiters();
+                }
+                Some(Event::Rekey { accepted: true }) => self.status.rekeyed(std::time::Instant::now()),
+                Some(Event::Rekey { accepted: false }) => tracing::warn!(
+                    event = "rekey_refused",
+                    reason = "unknown_secret",
+                    peer = %self.status.peer,
+                    "the peer does not know this side's WA_SECRET any more; the link goes on with its old keys and asks again in 60 s"
+                ),
+                Some(Event::Confirmed) => {}
+            }
+        }
+    }
+
+    fn measured(&self, round_trip: Duration, clock_difference_ms: i64) {
+        let status = &self.status;
+        status
+            .rtt_us
+            .store(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        status.clock_difference_ms.store(clock_difference_ms, Relaxed);
+        let far = clock_difference_ms.saturating_abs() >= CLOCK_WARNING_MS;
+        if far && !self.clock_warned.replace(true) {
+            let (seconds, ahead) = (
+                clock_difference_ms.unsigned_abs() as f64 / 1000.0,
+                if clock_difference_ms > 0 { "ahead of" } else { "behind" },
+            );
+            tracing::warn!(
+                event = "clock_difference",
+                reason = "clock_skew",
+                peer = %status.peer,
+                difference_ms = clock_difference_ms,
+                "the peer's clock is {seconds:.1} s {ahead} this host's; from 10 s on new links are refused. Check on both hosts:  timedatectl"
+            );
+        } else if !far {
+            self.clock_warned.set(false);
+        }
+    }
+}
+
+/// The bytes of the link that are read and not yet a whole frame.
+struct Inlet {
+    buffer: Option<Buffer>,
+    start: usize,
+    end: usize,
+}
+
+impl Inlet {
+    /// One read, and the frames that it completed. `Break`: the socket has no more now.
+    fn read(&mut self, carrier: &Rc<Carrier>, cx: &mut Context<'_>) -> Result<ControlFlow<()>, Over> {
+        if self.buffer.is_none() && carrier.socket.poll_read_ready(cx).is_pending() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let buffer = self.buffer.get_or_insert_with(|| carrier.buffers.borrow_mut().take());
+        let mut got = 0;
+        let room = &mut buffer[self.end..];
+        let result = carrier.socket.try_io(Interest::READABLE, || {
+            got = rustix::io::read(&carrier.socket, &mut *room)?;
+            if 0 < got && got < room.len() {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
+            }
+        });
+        let more = match result {
+            Ok(()) if got == 0 => return Err(end_of(carrier, "end of file")),
+            Ok(()) => true,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => false,
+            Err(e) if e.kind() == ErrorKind::Interrupted => true,
+            Err(e) => return Err(end_of(carrier, &describe(&e))),
+        };
+        self.end += got;
+        if got > 0 {
+            self.take_frames(carrier)?;
+        }
+        self.give_back(&carrier.buffers, false);
+        if more || carrier.socket.poll_read_ready(cx).is_ready() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok(ControlFlow::Break(()))
+    }
+
+    fn take_frames(&mut self, carrier: &Rc<Carrier>) -> Result<(), Over> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let now = clock::now();
+        while self.start < self.end {
+            let bytes = &mut buffer[self.start..self.end];
+            let Some(len) = carrier.link.borrow_mut().accept(bytes, now)? else {
+                break;
+            };
+            carrier.events(bytes)?;
+            self.start += len;
+        }
+        // A buffer holds the largest frame, so what is left fits once it stands at the front.
+        if self.start > 0 {
+            buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, buffers: &RefCell<Buffers>, whatever: bool) {
+        if (self.end == 0 || whatever)
+            && let Some(buffer) = self.buffer.take()
+        {
+            buffers.borrow_mut().give_back(buffer);
+        }
+    }
+}
+
+fn end_of(carrier: &Carrier, why: &str) -> Over {
+    if carrier.link.borrow().may_end() {
+        Over::Closed
+    } else {
+        Over::Disconnected(why.to_owned())
+    }
+}
+
+fn describe(error: &io::Error) -> String {
+    error.to_string()
+}

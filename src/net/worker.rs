@@ -1,0 +1,25 @@
+//! Worker threads: one OS thread, one current-thread runtime, its links and their streams; nothing shared on the data path.
+
+use std::io;
+use std::thread;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+/// Runs what `work` makes on a thread of its own. The receiver resolves when it has ended.
+pub fn spawn<F, W>(name: &str, work: F) -> io::Result<oneshot::Receiver<()>>
+where
+    F: FnOnce() -> W + Send + 'static,
+    W: Future<Output = ()> + 'static,
+{
+    let (ended, wait) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, work());
+        drop(local);
+        // Name look-ups cannot be cancelled: do not wait for them.
+        runtime.shutdown_background();
+        let _ = ended.send(());
+    })?;
+    Ok(wait)
+}
