@@ -136,7 +136,7 @@ def _ids_and_limit():
 
 def _data_and_credit():
     good("credit_spent_to_the_last_byte", "8", "The window, in two messages, and FIN, which needs none.", rx(OPEN(1), DATA(1, 4095), DATA(1, 1), FIN(1, 4096)), live=[1], _1=(4096, "fin"))
-    good("credit_extended", "8", "A CREDIT that was given counts.", rx(OPEN(1), DATA(1, 4096)), do("credit", 1, limit=9000), rx(DATA(1, 4904)), live=[1], _1=(9000, None))
+    good("credit_extended", "8", "A CREDIT that was given counts.", rx(OPEN(1), DATA(1, 4096)), do("credit", 1, limit=12288), rx(DATA(1, 8192)), live=[1], _1=(12288, None))
     good("credit_is_per_stream", "8", "There is no window of the link.", rx(OPEN(1), OPEN(2), DATA(1, 4096), DATA(2, 4096)), live=[1, 2], _1=(4096, None), _2=(4096, None))
     good("credit_to_the_greatest_limit", "7", "2^62 - 1.", rx(OPEN(1), CREDIT(1, BOUND - 1)), live=[1], _1=(0, None))
     good("credit_after_the_own_fin_is_ignored", "7", "It crossed the end; its figure is not looked at.", rx(OPEN(1)), do("fin", 1), rx(CREDIT(1, 2049), CREDIT(1, 1)), live=[1], _1=(0, None))
@@ -145,7 +145,7 @@ def _data_and_credit():
     good("credit_on_an_id_reset_and_answered_is_ignored", "7", "The id is closed.", rx(OPEN(1), RESET(1), says=[answer(1)]), rx(CREDIT(1, 9000)), _1=(0, "reset"))
     bad("data_one_byte_over_the_window", "8", "credit_overrun", "4,097 bytes on a window of 4,096.", rx(OPEN(1), DATA(1, 4097)))
     bad("data_over_the_window_in_two_messages", "8", "credit_overrun", "The sum counts.", rx(OPEN(1), DATA(1, 4096)), rx(DATA(1, 1)))
-    bad("data_over_an_extended_limit", "8", "credit_overrun", "One byte.", rx(OPEN(1)), do("credit", 1, limit=9000), rx(DATA(1, 9001)))
+    bad("data_over_an_extended_limit", "8", "credit_overrun", "One byte.", rx(OPEN(1), DATA(1, 4096)), do("credit", 1, limit=12288), rx(DATA(1, 8193)))
     bad("data_over_the_window_of_a_stream_being_dialled", "8", "credit_overrun", "In the frame of its OPEN.", rx(OPEN(1), DATA(1, 4096), DATA(1, 4096)))
     bad("data_after_own_reset_over_the_window", "9.2", "credit_overrun", "What is discarded is still checked.", rx(OPEN(1)), do("break", 1), rx(DATA(1, 4097)))
     bad("credit_equal", "8", "bad_credit", "Not greater than the limit in force, which starts at the window.", rx(OPEN(1), CREDIT(1, 2048)))
@@ -158,23 +158,26 @@ def _data_and_credit():
 
 
 def _yield():
-    opened = (rx(OPEN(1), DATA(1, 100)), do("credit", 1, limit=20000))
-    good("yield_taken", "8", "The limit is now 100 + 4,096.", *opened, rx(YIELD(1, 20000)), rx(DATA(1, 4096)), live=[1], _1=(4196, None))
-    good("yield_taken_then_extended_again", "8", "The credit that was handed back can be given anew.", *opened, rx(YIELD(1, 20000)), do("credit", 1, limit=5000), rx(DATA(1, 4900)), live=[1], _1=(5000, None))
-    good("yield_void", "8", "It crossed a greater CREDIT: that one is in force.", *opened, do("credit", 1, limit=30000), rx(YIELD(1, 20000)), rx(DATA(1, 29900)), live=[1], _1=(30000, None))
-    good("yield_one_byte", "8", "A limit one byte above what is due is enough.", rx(OPEN(1)), do("credit", 1, limit=4097), rx(YIELD(1, 4097)), rx(DATA(1, 4096)), live=[1], _1=(4096, None))
-    good("yield_on_a_stream_the_receiver_has_reset", "9.2", "The peer's direction is open until its answer.", *opened, do("break", 1), rx(YIELD(1, 20000), DATA(1, 4096), RESET(1, m.ANSWER), says=[]), _1=(100, None))
-    bad("yield_above_the_limit_given", "8", "bad_yield", "Credit that nobody gave.", *opened, rx(YIELD(1, 20001)))
+    # 4,096 bytes on the window of 4,096, all taken by the app; then a limit of three windows.
+    opened = (rx(OPEN(1), DATA(1, 4096)), do("credit", 1, limit=12288))
+    good("yield_taken", "8", "The limit is now what was received plus the window.", *opened, rx(YIELD(1, 12288)), rx(DATA(1, 4096)), live=[1], _1=(8192, None))
+    good("yield_taken_then_extended_again", "8", "The credit that was handed back can be given anew.", *opened, rx(YIELD(1, 12288)), rx(DATA(1, 4096)), do("credit", 1, limit=16384), rx(DATA(1, 8192)), live=[1], _1=(16384, None))
+    good("yield_after_some_of_the_credit", "8", "One byte more than what is due is enough.", *opened, rx(DATA(1, 4095), YIELD(1, 12288)), rx(DATA(1, 4096)), live=[1], _1=(12287, None))
+    extended = (*opened, rx(DATA(1, 4096)), do("credit", 1, limit=24576), rx(DATA(1, 8192)), do("credit", 1, limit=49152))
+    good("yield_void", "8", "It crossed a greater CREDIT: that one is in force.", *extended, rx(YIELD(1, 24576)), rx(DATA(1, 32768)), live=[1], _1=(49152, None))
+    good("yield_on_a_stream_the_receiver_has_reset", "9.2", "The peer's direction is open until its answer.", *opened, do("break", 1), rx(YIELD(1, 12288), DATA(1, 4096), RESET(1, m.ANSWER), says=[]), _1=(4096, None))
+    bad("yield_above_the_limit_given", "8", "bad_yield", "Credit that nobody gave.", *opened, rx(YIELD(1, 12289)))
     bad("yield_above_the_window", "8", "bad_yield", "Nothing was given beyond the window.", rx(OPEN(1), YIELD(1, 4097)))
     bad("yield_pointless", "8", "bad_yield", "The window itself is its due.", rx(OPEN(1), YIELD(1, 4096)))
     bad("yield_zero", "8", "bad_yield", "Less than what is due.", rx(OPEN(1), YIELD(1, 0)))
-    bad("yield_pointless_after_data", "8", "bad_yield", "Not more than what was received plus the window.", rx(OPEN(1), DATA(1, 100)), do("credit", 1, limit=4196), rx(YIELD(1, 4196)))
-    bad("yield_twice", "8", "bad_yield", "It is above the limit now.", *opened, rx(YIELD(1, 20000)), rx(YIELD(1, 20000)))
-    bad("yield_void_but_pointless", "8", "bad_yield", "Void or not, it must be more than what is due.", *opened, rx(YIELD(1, 4196)))
-    bad("data_over_what_is_left_after_a_yield", "8", "credit_overrun", "Handed back is handed back.", *opened, rx(YIELD(1, 20000)), rx(DATA(1, 4097)))
-    bad("yield_after_fin", "7", "stream_state", "The direction has ended.", *opened, rx(FIN(1, 100), YIELD(1, 20000)))
-    bad("yield_after_reset", "7", "stream_state", "The direction has ended.", *opened, rx(RESET(1), YIELD(1, 20000)))
-    bad("yield_on_a_closed_id", "7", "stream_state", "The stream has ended.", *opened, rx(RESET(1), says=[answer(1)]), rx(YIELD(1, 20000)))
+    bad("yield_pointless_after_data", "8", "bad_yield", "Not more than what was received plus the window.", *opened, rx(DATA(1, 4096), YIELD(1, 12288)))
+    bad("yield_twice", "8", "bad_yield", "It is above the limit now.", *opened, rx(YIELD(1, 12288)), rx(YIELD(1, 12288)))
+    bad("yield_void_but_pointless", "8", "bad_yield", "Void or not, it must be more than what is due.", *extended, rx(YIELD(1, 20480)))
+    bad("data_over_what_is_left_after_a_yield", "8", "credit_overrun", "Handed back is handed back.", *opened, rx(YIELD(1, 12288)), rx(DATA(1, 4097)))
+    bad("data_over_the_limit_that_made_a_yield_void", "8", "credit_overrun", "One byte.", *extended, rx(YIELD(1, 24576)), rx(DATA(1, 32769)))
+    bad("yield_after_fin", "7", "stream_state", "The direction has ended.", *opened, rx(FIN(1, 4096), YIELD(1, 12288)))
+    bad("yield_after_reset", "7", "stream_state", "The direction has ended.", *opened, rx(RESET(1), YIELD(1, 12288)))
+    bad("yield_on_a_closed_id", "7", "stream_state", "The stream has ended.", *opened, rx(RESET(1), says=[answer(1)]), rx(YIELD(1, 12288)))
 
 
 def _fin():
