@@ -4,6 +4,7 @@
 //! is taken, what comes of it is compared too: that is an `assert`. A kind that nobody runs, or an empty one, fails.
 
 mod frames;
+mod handshake;
 mod messages;
 mod payloads;
 mod secret;
@@ -19,9 +20,9 @@ use std::{
 /// The word for a refusal.
 type Verdict = Result<(), &'static str>;
 
-const KINDS: [&str; 5] = ["secret", "key_schedule", "frames", "messages", "payloads"];
+const KINDS: [&str; 6] = ["secret", "key_schedule", "frames", "messages", "payloads", "handshake"];
 /// Kinds whose layer is not there yet.
-const AWAITED: [&str; 3] = ["handshake", "rekey", "streams"];
+const AWAITED: [&str; 2] = ["rekey", "streams"];
 
 fn vectors() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("proto/vectors")
@@ -92,6 +93,11 @@ fn payloads() {
     run("payloads", payloads::run);
 }
 
+#[test]
+fn handshake() {
+    run("handshake", handshake::run);
+}
+
 /// A JSON object of a vector; every accessor panics where the file is not of the form that its README says.
 struct Case(Value);
 
@@ -134,6 +140,15 @@ impl Case {
         assert!(text.len().is_multiple_of(2), "{key}: half a byte");
         let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
         (0..text.len()).step_by(2).map(byte).collect()
+    }
+
+    /// Secrets in force at one end: the current one, then the previous one if there is any.
+    fn psks(&self) -> Vec<[u8; 32]> {
+        let Value::Array(psks) = self.at("psks").0 else {
+            panic!("psks is no list");
+        };
+        let psk = |psk| Case(serde_json::json!({ "psk": psk })).array("psk");
+        psks.into_iter().map(psk).collect()
     }
 
     fn array<const N: usize>(&self, key: &str) -> [u8; N] {

@@ -264,6 +264,9 @@ def _refused():
     yield no("clock_skew_before_peer_name", "The order of steps.", "clock_skew", message_1(meant, clock=0))
     yield no("peer_name_before_self_dial", "The order of steps.", "peer_name", message_1(meant | {"instance": RESPONDER["instance"]}))
     yield no("self_dial_before_draining", "The order of steps.", "self_dial", message_1(INITIATOR | {"instance": RESPONDER["instance"]}), state={"draining": True})
+    yield no("draining_before_no_common_suite", "The order of steps.", "draining", message_1(INITIATOR | {"suites": "02"}), state={"draining": True})
+    yield no("no_common_suite_before_busy", "The order of steps: room is asked for last.", "no_common_suite", message_1(INITIATOR | {"suites": "02"}), state={"full": True, "links": 64})
+    yield no("busy_replay_cache_full_before_peer_name", "The order of steps.", "busy", message_1(meant), state={"replay_cache_full": True, "links": 3})
     yield no("under_the_previous_secret", "Refused under the secret that opened message 1.", "draining", message_1(psk=OTHER_PSK), psks=(PSK, OTHER_PSK), state={"draining": True})
 
 
