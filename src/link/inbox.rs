@@ -278,6 +278,10 @@ impl Link {
             return Ok(None);
         };
         let send = &mut stream.send;
+        // It crossed the end (SPEC section 7).
+        if send.own != Own::Open {
+            return Ok(None);
+        }
         if limit <= send.limit {
             return Err(Fatal::Stream {
                 id,
@@ -292,7 +296,7 @@ impl Link {
         }
         send.limit = limit;
         let grown = limit - send.sent > first;
-        let wake = send.own == Own::Open && core::mem::take(&mut stream.stalled);
+        let wake = core::mem::take(&mut stream.stalled);
         if grown {
             self.streams.grew(id);
         }

@@ -9,6 +9,10 @@ pub fn run(case: &Case) -> Verdict {
     let messages = decode(&plaintext)?;
     let printed: Vec<Value> = messages.iter().map(|message| printed(message, &plaintext)).collect();
     assert_eq!(Value::Array(printed), case.at("messages").0);
+    assert_eq!(
+        case.list("messages").iter().flat_map(encoded).collect::<Vec<u8>>(),
+        plaintext
+    );
     if case.text("name") != "unknown_codes" {
         assert_eq!(encode(&messages, &plaintext), plaintext);
     }
@@ -62,6 +66,45 @@ pub fn printed(message: &Message, plaintext: &[u8]) -> Value {
         Message::Rekey3 => json!({"type": "REKEY3"}),
         Message::GoAway { code } => json!({"type": "GOAWAY", "code": code}),
     }
+}
+
+/// A message as the vectors print it, on the wire; also one that the program itself would not write.
+pub fn encoded(message: &Case) -> Vec<u8> {
+    let u32 = |key| {
+        u32::try_from(message.number(key))
+            .expect("a u32")
+            .to_be_bytes()
+            .to_vec()
+    };
+    let u64 = |key| message.number(key).to_be_bytes().to_vec();
+    let u8 = |key| vec![u8::try_from(message.number(key)).expect("a byte")];
+    let (kind, parts) = match message.text("type") {
+        "OPEN" => {
+            let service = message.text("service").as_bytes().to_vec();
+            (
+                0x01,
+                vec![u32("id"), vec![u8::try_from(service.len()).expect("a byte")], service],
+            )
+        }
+        "DATA" => {
+            let data = message.bytes("data");
+            let n = u32::try_from(data.len()).expect("a u32").to_be_bytes().to_vec();
+            (0x02, vec![u32("id"), n, data])
+        }
+        "CREDIT" => (0x03, vec![u32("id"), u64("limit")]),
+        "YIELD" => (0x04, vec![u32("id"), u64("limit")]),
+        "FIN" => (0x05, vec![u32("id"), u64("offset")]),
+        "RESET" => (0x06, vec![u32("id"), u8("code")]),
+        "STOP" => (0x07, vec![u32("id"), u8("code")]),
+        "PING" => (0x08, vec![u64("token"), u64("clock")]),
+        "PONG" => (0x09, vec![u64("token"), u64("clock")]),
+        "REKEY1" => (0x0a, vec![message.bytes("noise")]),
+        "REKEY2" => (0x0b, vec![u8("status"), message.bytes("noise")]),
+        "REKEY3" => (0x0c, vec![]),
+        "GOAWAY" => (0x0d, vec![u8("code")]),
+        other => panic!("{other}"),
+    };
+    [vec![kind], parts.concat()].concat()
 }
 
 fn encode(messages: &[Message], plaintext: &[u8]) -> Vec<u8> {

@@ -138,7 +138,7 @@ class Frames:
             frame_sha256=hashlib.sha256(frame).hexdigest(),
         )
         for age in (0, 10000, -10000):
-            yield _ok(f"age_{_signed(age)}", "Within the window, ends included.", sealed(4), PLAINTEXT, counter=4, **_age(age), spec="10")
+            yield _ok(f"age_{_signed(age)}", "Within the window, ends included.", _aged(4, age), PLAINTEXT, counter=4, **_age(age), spec="10")
         yield _ok(
             "age_is_signed_and_wide",
             "Stamp and instant near the ends of their range: the difference counts.",
@@ -176,9 +176,9 @@ class Frames:
         yield _no("truncated_in_the_ciphertext", "truncated", "The connection ended within a frame.", good[:-17])
         yield _no("truncated_in_the_tag", "truncated", "The connection ended one byte early.", good[:-1])
         for age in (10001, -10001, 600000):
-            yield _no(f"age_{_signed(age)}", "stale", "Out of the window.", good, **_age(age), spec="10")
+            yield _no(f"age_{_signed(age)}", "stale", "Out of the window.", _aged(7, age), **_age(age), spec="10")
         yield _no("held_back_for_11_s", "stale", "Made 11 s after the mapping, arrived 22 s after it.", sealed(7, stamp=STAMP + 11000), mapping={"s": STAMP, "l": 100}, now=22100, spec="10")
-        yield _no("stamp_of_2_64", "stale", "A difference that wraps in 64 bits must not come out small.", sealed(7, stamp=(1 << 64) - 1), mapping={"s": 0, "l": 100}, now=99, spec="10")
+        yield _no("stamp_of_2_64", "stale", "A difference that wraps in 64 bits must not come out small.", sealed(7, stamp=(1 << 64) - 1), mapping={"s": 0, "l": 100}, now=100, spec="10")
         yield _no("stale_before_a_flipped_tag", "stale", "The order of checks: length, counter, age, tag.", flip(good, 30), **_age(10001), spec="10")
 
     @staticmethod
@@ -200,7 +200,12 @@ def _state(counter=0, suite=CHACHA, mapping=None, now=100):
 
 
 def _age(age):
-    return {"now": 50000 + age, "mapping": {"s": STAMP, "l": 50000}}
+    return {"now": 50000 + max(age, 0), "mapping": {"s": STAMP, "l": 50000}}
+
+
+def _aged(counter, age):
+    """A frame of which `_age` is the state: late, or stamped ahead of its time."""
+    return sealed(counter, stamp=STAMP + max(-age, 0))
 
 
 def _signed(age):

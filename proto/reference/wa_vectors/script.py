@@ -42,8 +42,12 @@ class Driven:
 
     def receive(self, frame, now):
         for kind, *rest in self.link.feed(frame, now):
+            if not rest:
+                continue
             if kind == "open":
                 self.apps[rest[0]] = {"bytes": 0, "end": None}
+            elif rest[0] not in self.apps:
+                continue
             elif kind == "data":
                 self.apps[rest[0]]["bytes"] += len(rest[1])
             elif kind in ("fin", "reset"):
@@ -61,6 +65,7 @@ class Driven:
             link.fin(step["id"])
         elif act == "break":
             link.broken(step["id"])
+            del self.apps[step["id"]]
         elif act == "credit":
             link.grant(step["id"], step["limit"])
         elif act == "goaway":
