@@ -6,11 +6,14 @@
 //!
 //! ```text
 //! handshake   who may speak: message 1, message 2, refusals            -> Established
-//! connection  Link: the app side, frames out, timers                   <- stream, streams, outbox, pace
+//! connection  Link: timers, the end, what is known of it
+//! apps        Link: the app side                                       <- stream, streams
+//! transmit    Link: frames out                                         <- outbox, pace
 //! inbox       Link: frames in, messages to events                      <- clock, rate
 //! rekey       new keys in place            budget, queue, buffers      what memory may be promised, pinned, lent
 //! ```
 
+mod apps;
 pub mod budget;
 pub mod buffers;
 pub mod clock;
@@ -26,8 +29,10 @@ pub mod rekey;
 mod stream;
 mod streams;
 pub mod time;
+mod transmit;
 
-pub use connection::{Credit, DEAD_AFTER, Entropy, Link, OpenError, Slot, TICK};
+pub use apps::{OpenError, Slot};
+pub use connection::{Credit, DEAD_AFTER, Entropy, Link, TICK};
 pub use error::{Blame, Fatal};
 pub use inbox::Event;
 pub use streams::ById;

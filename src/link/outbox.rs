@@ -11,6 +11,9 @@ use crate::wire::message::{DATA_HEADER_LEN, Writer, data_header};
 /// Kept free at the end of every frame for the REKEY message that must be its last.
 pub(super) const REKEY_ROOM: usize = 64;
 
+/// A slot with less room than this waits for the next frame, unless the stream's credit is as short.
+pub(super) const MIN_SLOT: usize = 512;
+
 /// The two frames of a link.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
