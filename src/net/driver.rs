@@ -11,15 +11,16 @@
 //! Must not know: how a link came to be, or what a service is.
 
 use super::clock;
+use super::inlet::Inlet;
 use super::stream::App;
 use crate::counters::{LinkEnd, LinkEntry};
-use crate::link::buffers::{Buffer, Buffers};
+use crate::link::buffers::Buffers;
 use crate::link::{ById, Event, Fatal, Link};
 use crate::wire::message::{Code, GoAway};
 use socket2::SockRef;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -72,7 +73,7 @@ pub struct Carrier {
     pub link: RefCell<Link>,
     pub buffers: Rc<RefCell<Buffers>>,
     pub status: LinkEntry,
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
     apps: RefCell<ById<Rc<App>>>,
     driver: Cell<Option<Waker>>,
     /// The socket took less than it was given; wait for it before sealing more.
@@ -273,7 +274,7 @@ impl Carrier {
         };
         let mut sleep = Box::pin(tokio::time::sleep_until(clock::deadline(self.link.borrow().timeout())));
         let over = poll_fn(|cx| self.poll(cx, &mut inlet, sleep.as_mut())).await;
-        inlet.give_back(&self.buffers, true);
+        inlet.give_back(&self.buffers);
         self.over.set(true);
         let lost = self.link.borrow_mut().abandon();
         for id in lost {
@@ -341,7 +342,7 @@ impl Carrier {
     }
 
     /// Takes the events of the frame that was just opened in `bytes`.
-    fn events(self: &Rc<Self>, bytes: &[u8]) -> Result<(), Fatal> {
+    pub(super) fn events(self: &Rc<Self>, bytes: &[u8]) -> Result<(), Fatal> {
         let now = clock::now();
         loop {
             let event = self.link.borrow_mut().event(bytes, now)?;
@@ -426,87 +427,4 @@ impl Carrier {
             self.clock_warned.set(false);
         }
     }
-}
-
-/// The bytes of the link that are read and not yet a whole frame.
-struct Inlet {
-    buffer: Option<Buffer>,
-    start: usize,
-    end: usize,
-}
-
-impl Inlet {
-    /// One read, and the frames that it completed. `Break`: the socket has no more now.
-    fn read(&mut self, carrier: &Rc<Carrier>, cx: &mut Context<'_>) -> Result<ControlFlow<()>, Over> {
-        if self.buffer.is_none() && carrier.socket.poll_read_ready(cx).is_pending() {
-            return Ok(ControlFlow::Break(()));
-        }
-        let buffer = self.buffer.get_or_insert_with(|| carrier.buffers.borrow_mut().take());
-        let mut got = 0;
-        let room = &mut buffer[self.end..];
-        let result = carrier.socket.try_io(Interest::READABLE, || {
-            got = rustix::io::read(&carrier.socket, &mut *room)?;
-            if 0 < got && got < room.len() {
-                Err(ErrorKind::WouldBlock.into())
-            } else {
-                Ok(())
-            }
-        });
-        let more = match result {
-            Ok(()) if got == 0 => return Err(end_of(carrier, "end of file")),
-            Ok(()) => true,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => false,
-            Err(e) if e.kind() == ErrorKind::Interrupted => true,
-            Err(e) => return Err(end_of(carrier, &describe(&e))),
-        };
-        self.end += got;
-        if got > 0 {
-            self.take_frames(carrier)?;
-        }
-        self.give_back(&carrier.buffers, false);
-        if more || carrier.socket.poll_read_ready(cx).is_ready() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        Ok(ControlFlow::Break(()))
-    }
-
-    fn take_frames(&mut self, carrier: &Rc<Carrier>) -> Result<(), Over> {
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
-        let now = clock::now();
-        while self.start < self.end {
-            let bytes = &mut buffer[self.start..self.end];
-            let Some(len) = carrier.link.borrow_mut().accept(bytes, now)? else {
-                break;
-            };
-            carrier.events(bytes)?;
-            self.start += len;
-        }
-        // A buffer holds the largest frame, so what is left fits once it stands at the front.
-        if self.start > 0 {
-            buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        Ok(())
-    }
-
-    fn give_back(&mut self, buffers: &RefCell<Buffers>, whatever: bool) {
-        if (self.end == 0 || whatever)
-            && let Some(buffer) = self.buffer.take()
-        {
-            buffers.borrow_mut().give_back(buffer);
-        }
-    }
-}
-
-fn end_of(carrier: &Carrier, why: &str) -> Over {
-    if carrier.link.borrow().may_end() {
-        Over::Closed
-    } else {
-        Over::Disconnected(why.to_owned())
-    }
-}
-
-fn describe(error: &io::Error) -> String {
-    error.to_string()
 }

@@ -11,6 +11,7 @@ pub mod dial;
 pub mod driver;
 pub mod entropy;
 pub mod handshake;
+mod inlet;
 pub mod links;
 pub mod listen;
 pub mod repeat;
