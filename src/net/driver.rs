@@ -267,11 +267,7 @@ impl Carrier {
 
     /// Drives the link to its end; then every app whose stream is not whole is reset.
     pub async fn drive(self: Rc<Self>) -> Over {
-        let mut inlet = Inlet {
-            buffer: None,
-            start: 0,
-            end: 0,
-        };
+        let mut inlet = Inlet::default();
         let mut sleep = Box::pin(tokio::time::sleep_until(clock::deadline(self.link.borrow().timeout())));
         let over = poll_fn(|cx| self.poll(cx, &mut inlet, sleep.as_mut())).await;
         inlet.give_back(&self.buffers);
