@@ -86,10 +86,16 @@ pub async fn run(listener: TcpListener, sidecar: Sidecar, settings: Settings, st
     }
     registry.readiness.ready();
     let give = move |admitted: Admitted| hand_over(&hands, admitted);
-    admission::admit_links(listener, shared.sidecar.clone(), give, &stop).await;
-    registry.readiness.drain();
-    for worker in ended {
-        let _ = worker.await;
+    let serving = async {
+        stop.drain.cancelled().await;
+        registry.readiness.drain();
+        for worker in ended {
+            let _ = worker.await;
+        }
+    };
+    tokio::select! {
+        () = admission::admit_links(listener, shared.sidecar.clone(), give, &stop) => {}
+        () = serving => {}
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ struct Admission {
     said: Repeat,
 }
 
-/// Accepts until `stop` asks to drain, and hands each confirmed link to `give`.
+/// Accepts, and hands each confirmed link to `give`. Does not end: a peer that dials while `stop` drains is told so.
 pub async fn admit_links(listener: TcpListener, sidecar: Sidecar, give: impl Fn(Admitted) + 'static, stop: &Stop) {
     let counters = Arc::clone(&sidecar.registry.control);
     let acceptor = Acceptor::new(Arc::clone(&sidecar.keyring), sidecar.local.clone(), Limits::default());
@@ -107,10 +107,7 @@ pub async fn admit_links(listener: TcpListener, sidecar: Sidecar, give: impl Fn(
             });
         }
     };
-    tokio::select! {
-        () = stop.drain.cancelled() => {}
-        () = tasks.run_until(accepting) => {}
-    }
+    tasks.run_until(accepting).await;
 }
 
 /// A connection that has not authenticated.

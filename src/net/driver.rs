@@ -73,7 +73,8 @@ pub struct Carrier {
     pub link: RefCell<Link>,
     pub buffers: Rc<RefCell<Buffers>>,
     pub status: LinkEntry,
-    pub(super) socket: TcpStream,
+    /// `None` once the link is over: apps that are still given the rest of a whole answer keep the carrier, not the connection.
+    pub(super) socket: RefCell<Option<TcpStream>>,
     apps: RefCell<ById<Rc<App>>>,
     driver: Cell<Option<Waker>>,
     /// The socket took less than it was given; wait for it before sealing more.
@@ -103,7 +104,7 @@ impl Carrier {
             link: RefCell::new(link),
             buffers,
             status,
-            socket,
+            socket: RefCell::new(Some(socket)),
             apps: RefCell::default(),
             driver: Cell::new(None),
             blocked: Cell::new(false),
@@ -215,6 +216,8 @@ impl Carrier {
 
     /// Writes frames while the socket takes them.
     fn flush(&self) {
+        let socket = self.socket.borrow();
+        let Some(socket) = &*socket else { return };
         while !self.blocked.get() && self.failed.borrow().is_none() {
             let mut link = self.link.borrow_mut();
             let mut buffers = self.buffers.borrow_mut();
@@ -228,8 +231,8 @@ impl Carrier {
             };
             let total = bytes.len();
             let mut put = 0;
-            let result = self.socket.try_io(Interest::WRITABLE, || {
-                put = rustix::io::write(&self.socket, bytes)?;
+            let result = socket.try_io(Interest::WRITABLE, || {
+                put = rustix::io::write(socket, bytes)?;
                 if put < total {
                     Err(ErrorKind::WouldBlock.into())
                 } else {
@@ -260,7 +263,7 @@ impl Carrier {
             }
             drop(link);
             if self.unsent_limit.replace(unsent_limit) != unsent_limit {
-                let _ = SockRef::from(&self.socket).set_tcp_notsent_lowat(unsent_limit as u32);
+                let _ = SockRef::from(socket).set_tcp_notsent_lowat(unsent_limit as u32);
             }
         }
     }
@@ -282,9 +285,11 @@ impl Carrier {
         for app in self.apps.borrow().values() {
             app.wake();
         }
-        if !matches!(over, Over::Closed) {
+        if let Some(socket) = self.socket.borrow_mut().take()
+            && !matches!(over, Over::Closed)
+        {
             // Fatal ends are abortive: the peer must not read an end in order (SPEC section 1).
-            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         self.draining.notify_waiters();
         over
@@ -307,7 +312,7 @@ impl Carrier {
             }
             sleep.as_mut().reset(clock::deadline(link.timeout()));
         }
-        if self.blocked.get() && self.socket.poll_write_ready(cx).is_ready() {
+        if self.blocked.get() && self.is_writable(cx) {
             self.blocked.set(false);
         }
         self.flush();
@@ -324,7 +329,7 @@ impl Carrier {
         }
         // What was read has made credit, answers and pongs due.
         self.flush();
-        if self.blocked.get() && self.socket.poll_write_ready(cx).is_ready() {
+        if self.blocked.get() && self.is_writable(cx) {
             self.blocked.set(false);
             cx.waker().wake_by_ref();
         }
@@ -335,6 +340,13 @@ impl Carrier {
             return Poll::Ready(Over::Closed);
         }
         Poll::Pending
+    }
+
+    fn is_writable(&self, cx: &mut Context<'_>) -> bool {
+        self.socket
+            .borrow()
+            .as_ref()
+            .is_some_and(|socket| socket.poll_write_ready(cx).is_ready())
     }
 
     /// Takes the events of the frame that was just opened in `bytes`.

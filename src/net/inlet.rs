@@ -24,14 +24,18 @@ pub(super) struct Inlet {
 impl Inlet {
     /// One read, and the frames that it completed. `Break`: the socket has no more now.
     pub fn read(&mut self, carrier: &Rc<Carrier>, cx: &mut Context<'_>) -> Result<ControlFlow<()>, Over> {
-        if self.buffer.is_none() && carrier.socket.poll_read_ready(cx).is_pending() {
+        let socket = carrier.socket.borrow();
+        let Some(socket) = &*socket else {
+            return Ok(ControlFlow::Break(()));
+        };
+        if self.buffer.is_none() && socket.poll_read_ready(cx).is_pending() {
             return Ok(ControlFlow::Break(()));
         }
         let buffer = self.buffer.get_or_insert_with(|| carrier.buffers.borrow_mut().take());
         let mut got = 0;
         let room = &mut buffer[self.end..];
-        let result = carrier.socket.try_io(Interest::READABLE, || {
-            got = rustix::io::read(&carrier.socket, &mut *room)?;
+        let result = socket.try_io(Interest::READABLE, || {
+            got = rustix::io::read(socket, &mut *room)?;
             if 0 < got && got < room.len() {
                 Err(ErrorKind::WouldBlock.into())
             } else {
@@ -52,7 +56,7 @@ impl Inlet {
         if self.end == 0 {
             self.give_back(&carrier.buffers);
         }
-        if more || carrier.socket.poll_read_ready(cx).is_ready() {
+        if more || socket.poll_read_ready(cx).is_ready() {
             return Ok(ControlFlow::Continue(()));
         }
         Ok(ControlFlow::Break(()))
