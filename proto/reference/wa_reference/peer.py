@@ -22,6 +22,7 @@ from .link import Link
 READ = 65536
 APP_READ = 16384
 OUTBOX = 64  # messages waiting to be sealed, beyond which apps are not read
+LINGER = 30  # seconds
 ABORT = struct.pack("ii", 1, 0)
 ORDERLY = struct.pack("ii", 0, 0)
 TCP_NOTSENT_LOWAT = 25
@@ -107,6 +108,7 @@ class App:
         self.wake_out = asyncio.Event()
         self.consumed = self.grown_from = 0
         self.sent_at = now()
+        self.discard_until = None
         self.task = asyncio.ensure_future(self._run(dial))
         self.task.add_done_callback(lambda _: self._close(ABORT))
 
@@ -147,8 +149,10 @@ class App:
         while True:
             stream = self.link.streams.get(self.id)
             if self.carrier.over or stream is None or stream.own_end:
-                # Nobody takes it (STOP, or the link is gone): what the app still says is read and thrown away.
-                if not await loop.sock_recv(self.sock, APP_READ):
+                # Nobody takes it (STOP, or the link is gone): what the app still says is read and thrown away for a while, so
+                # that closing does not cost it what it was sent. TimeoutError is an OSError: it is reset then.
+                self.discard_until = self.discard_until or loop.time() + LINGER
+                if not await asyncio.wait_for(loop.sock_recv(self.sock, APP_READ), self.discard_until - loop.time()):
                     break
                 continue
             room = min(stream.credit, APP_READ, stream.peer_window)
