@@ -1,0 +1,12 @@
+//! Programs that nobody here wrote, talking through a real pair: PHP as the Webapp, nginx with curl and wrk in front.
+//!
+//! They come from the Debian packages in `.ci/packages`; one that is missing fails the tests. What takes longer than a
+//! change should wait is in `long`, and run by `.ci/long`.
+
+mod coreapp;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod http;
+mod nginx;
+mod php;
+mod tools;
