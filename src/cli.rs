@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgMatches, Command as Clap,
+    Arg, ArgAction, ArgMatches, Command as Clap,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -95,8 +95,19 @@ pub enum Command {
     Check(RoleName, Flags),
     Keygen,
     Health(Flags),
+    Demo(Demo),
+    /// What the demo starts its sidecars as: hidden, and no part of the contract.
+    DemoChild(Vec<OsString>),
     /// `--help`, `--version`: print this and be done.
     Print(String),
+}
+
+/// How much of a demo.
+#[derive(Debug, Clone, Copy)]
+pub struct Demo {
+    /// End after `calls`.
+    pub once: bool,
+    pub calls: u64,
 }
 
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
@@ -113,6 +124,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
     let command = match matches.subcommand() {
         Some(("keygen", _)) => Some(Command::Keygen),
         Some(("health", flags)) => Some(Command::Health(flags_of(flags))),
+        Some(("demo", options)) => Some(Command::Demo(Demo {
+            once: options.get_flag("once"),
+            calls: options.get_one("calls").copied().unwrap_or(CALLS),
+        })),
+        Some((DEMO_CHILD, rest)) => {
+            let arguments = rest.get_many("arguments").unwrap_or_default();
+            Some(Command::DemoChild(arguments.cloned().collect()))
+        }
         Some(("check", inner)) => role(inner).map(|(role, flags)| Command::Check(role, flags)),
         _ => role(&matches).map(|(role, flags)| Command::Run(role, flags)),
     };
@@ -193,6 +212,41 @@ fn command() -> Clap {
                 .arg(argument(&ADMIN))
                 .after_help(HEALTH),
         )
+        .subcommand(demo())
+        .subcommand(
+            Clap::new(DEMO_CHILD).hide(true).arg(
+                Arg::new("arguments")
+                    .num_args(1..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .value_parser(clap::value_parser!(OsString)),
+            ),
+        )
+}
+
+/// The hidden command that the demo's sidecars start as.
+pub const DEMO_CHILD: &str = "demo-child";
+/// Calls of `demo --once`.
+const CALLS: u64 = 1_000;
+
+fn demo() -> Clap {
+    Clap::new("demo")
+        .about("Show a pair at work on this machine: both sidecars, a stand-in Coreapp, a client, and the wire")
+        .arg(
+            Arg::new("once")
+                .long("once")
+                .action(ArgAction::SetTrue)
+                .help("End by itself, after a number of calls that are all checked"),
+        )
+        .arg(
+            Arg::new("calls")
+                .long("calls")
+                .value_name("N")
+                .requires("once")
+                .value_parser(clap::value_parser!(u64).range(1..=1_000_000))
+                .help(format!("How many calls --once makes [default: {CALLS}]")),
+        )
+        .after_help(DEMO)
 }
 
 fn role(role: RoleName) -> Clap {
@@ -252,11 +306,27 @@ const HEALTH: &str = "\
 Exits with 0 if /readyz says so, else with 69 and prints why. In a Dockerfile:
   HEALTHCHECK CMD [\"wa-sidecar\", \"health\"]";
 
-/// Prints one new secret and nothing else.
-pub fn keygen() -> Result<(), Failure> {
+const DEMO: &str = "\
+It needs no root, no network and no file: free ports of 127.0.0.1, and a fresh secret that the two
+sidecars get in their environment. They are processes of their own, started as an operator would
+start them. Between them a tap relays the link and shows what is on the wire.
+
+  wa-sidecar demo                       # look, then a call a second until Ctrl-C, admin pages up
+  wa-sidecar demo --once                # the same, ends by itself; for scripts
+  wa-sidecar demo --once --calls 20000
+
+Exit codes: 0 every call came back right, 69 a port or a process was denied, 70 anything else.";
+
+/// What keygen prints: from the kernel's randomness, wiped when dropped.
+pub fn new_secret() -> Result<zeroize::Zeroizing<String>, Failure> {
     let mut entropy = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(&mut *entropy).map_err(|error| Failure::new(Exit::Internal, format!("no randomness: {error}")))?;
-    let line = zeroize::Zeroizing::new(secret::generate(*entropy));
+    Ok(zeroize::Zeroizing::new(secret::generate(*entropy)))
+}
+
+/// Prints one new secret and nothing else.
+pub fn keygen() -> Result<(), Failure> {
+    let line = new_secret()?;
     writeln!(io::stdout(), "{}", *line)?;
     Ok(())
 }

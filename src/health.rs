@@ -16,12 +16,17 @@ const MOST: usize = 64 * 1024;
 
 /// What `/readyz` said: whether it is ready, and the body.
 pub fn probe(admin: &Address) -> io::Result<(bool, String)> {
+    fetch(admin, "/readyz")
+}
+
+/// A page of an admin endpoint: whether its status is 200, and the body.
+pub fn fetch(admin: &Address, path: &str) -> io::Result<(bool, String)> {
     let deadline = Instant::now() + TIMEOUT;
     let address = admin.resolve()?.into_iter().next().map(reachable);
     let address = address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the name has no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
-    stream.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     loop {

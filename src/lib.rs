@@ -3,6 +3,7 @@
 //! The layers, arrows only downward:
 //!
 //! ```text
+//! demo                 both roles in one process tree, for somebody who has never seen them
 //! main, cli, config    flags, environment -> Config; exit codes; signals, logs, confinement
 //! admin                /metrics /livez /readyz /status over HTTP
 //! webapp, coreapp      the two roles
@@ -34,6 +35,7 @@ pub mod coreapp;
 pub mod counters;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod crypto;
+pub mod demo;
 pub mod health;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod link;

@@ -14,7 +14,7 @@ use wa_sidecar::{
     config::{self, Config, Environment, Flags, Role, RoleName, Secrets},
     confine, coreapp,
     counters::{Limit, Registry},
-    health, logs,
+    demo, health, logs,
     net::listen::{self, For},
     sidecar::Sidecar,
     signals::{self, Stop},
@@ -34,6 +34,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Check(role, flags) => cli::check(role, &flags),
         Command::Keygen => cli::keygen(),
         Command::Health(flags) => ask_health(&flags),
+        Command::Demo(options) => demo::run(&options),
+        Command::DemoChild(arguments) => demo::become_sidecar(&arguments),
         Command::Print(text) => Ok(std::io::stdout().write_all(text.as_bytes())?),
     }
 }

@@ -60,10 +60,10 @@ fn help_teaches_the_pair_every_flag_and_the_exit_codes() {
     ] {
         assert!(help.contains(words), "{words}: {help}");
     }
-    for command in ["webapp", "coreapp", "keygen", "check", "health"] {
+    for command in ["webapp", "coreapp", "keygen", "check", "health", "demo"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
-    assert!(!help.contains("demo"), "what does not work is not listed");
+    assert!(!help.contains("demo-child"), "what is nobody's to type is not listed");
 
     for (role, has, has_not) in [
         (
@@ -109,7 +109,8 @@ fn help_teaches_the_pair_every_flag_and_the_exit_codes() {
 fn wrong_usage_is_64() {
     fails(&[], &[], 64, &["no command was given", "Usage:"]);
     fails(&["wabapp"], &[], 64, &["'wabapp'", "webapp"]);
-    fails(&["demo"], &[], 64, &["'demo'"]);
+    fails(&["demo", "--calls", "5"], &[], 64, &["--once"]);
+    fails(&["demo", "--once", "--calls", "0"], &[], 64, &["--calls", "1000000"]);
     fails(&["webapp", "--lisen", "x"], &[], 64, &["'--lisen'", "--listen"]);
     fails(&["webapp", "--listen"], &[], 64, &["--listen <ADDRESS>"]);
     fails(
