@@ -9,7 +9,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// Failures that are told apart; while more than that go on, new ones are not said.
 const REMEMBERED: usize = 256;
 
-/// What was logged within the last [`SAY_AGAIN`].
+/// What was logged within the last `SAY_AGAIN`.
 #[derive(Debug, Default)]
 pub struct Repeat(RefCell<HashMap<(&'static str, String), Instant>>);
 
