@@ -282,7 +282,8 @@ A pair, on two hosts:
   export WA_SECRET_FILE=secret   # on both
   wa-sidecar coreapp --listen 0.0.0.0:7250 --upstream 127.0.0.1:6250      # beside Coreapp
   wa-sidecar webapp --listen 127.0.0.1:6250 --peer core.example:7250      # beside the Webapp
-The Webapp then connects to 127.0.0.1:6250 as if Coreapp were there.
+The Webapp then connects to 127.0.0.1:6250 as if Coreapp were there. Several ports go over the same
+links, one to one in their order: 127.0.0.1:6250-6253 for 127.0.0.1:6250 in both of these lines.
 
 Exit codes: 0 done, 64 wrong usage, 69 address or peer unavailable, 70 internal error,
 78 bad configuration.";

@@ -6,9 +6,11 @@
 //! Must not know: how flags are parsed, what a setting does, the secrets' meaning.
 
 mod address;
+mod addresses;
 mod environment;
 pub mod keys;
 mod secrets;
+mod service;
 mod values;
 
 use std::{collections::BTreeMap, fmt, thread, time::Duration};
@@ -17,6 +19,7 @@ pub use address::Address;
 pub use environment::Environment;
 pub use keys::Key;
 pub use secrets::{Loaded, SecretOrigin, Secrets, SecretsError};
+pub use service::{Service, Target, Targets};
 pub use values::Cipher;
 
 use crate::{
@@ -49,7 +52,7 @@ impl fmt::Display for RoleName {
 #[derive(Debug)]
 pub struct Config {
     pub role: Role,
-    pub listen: Address,
+    pub listen: Vec<Address>,
     pub deployment: Name,
     /// Who this sidecar is.
     pub name: Option<Name>,
@@ -81,7 +84,7 @@ pub enum Role {
         max_waiting: usize,
     },
     Coreapp {
-        upstream: Address,
+        targets: Targets,
         max_dials: usize,
         dial_timeout: Duration,
     },
@@ -179,7 +182,7 @@ impl Config {
             env,
             effective: Vec::new(),
         };
-        let listen = from.required(&keys::LISTEN, Address::parse)?;
+        let listen = from.required(&keys::LISTEN, addresses::parse)?;
         let role = match role {
             RoleName::Webapp => Role::Webapp {
                 peer: from.required(&keys::PEER, Address::parse_target)?,
@@ -187,7 +190,7 @@ impl Config {
                 max_waiting: from.required(&keys::MAX_WAITING, values::count(1..=MOST))?,
             },
             RoleName::Coreapp => Role::Coreapp {
-                upstream: from.required(&keys::UPSTREAM, Address::parse_target)?,
+                targets: Targets::by_position(&from.required(&keys::UPSTREAM, addresses::parse_targets)?),
                 max_dials: from.required(&keys::MAX_DIALS, values::count(1..=MOST))?,
                 dial_timeout: from.required(&keys::DIAL_TIMEOUT, values::duration(MILLISECOND..=5 * MINUTE))?,
             },
@@ -224,8 +227,11 @@ impl Config {
     /// Two of our own addresses being one is a loop, or a bind that must fail.
     fn distinct(&self) -> Result<(), ConfigError> {
         let (far_key, far) = match &self.role {
-            Role::Webapp { peer, .. } => (&keys::PEER, peer),
-            Role::Coreapp { upstream, .. } => (&keys::UPSTREAM, upstream),
+            Role::Webapp { peer, .. } => (&keys::PEER, vec![peer]),
+            Role::Coreapp { targets, .. } => {
+                let dialled = targets.all().into_iter().map(|target| &target.address);
+                (&keys::UPSTREAM, dialled.collect())
+            }
         };
         let same = |key: &'static Key, cause: &str| {
             let setting = self.effective.iter().find(|setting| setting.key.name == key.name);
@@ -237,10 +243,13 @@ impl Config {
                 cause: cause.to_owned(),
             })
         };
-        if *far == self.listen {
+        if far.iter().any(|far| self.listen.contains(far)) {
             return same(far_key, "--listen has the same: this sidecar would dial itself");
         }
-        if self.listen.port() != 0 && self.admin.as_ref() == Some(&self.listen) {
+        if let Some(admin) = &self.admin
+            && admin.port() != 0
+            && self.listen.contains(admin)
+        {
             return same(&keys::ADMIN, "--listen has the same");
         }
         Ok(())

@@ -8,7 +8,7 @@
 //! Promises: nothing is dialled or held for a link before frame 0 has opened; a dial that fails resets its stream at once.
 //! Must not know: bytes of the wire, keys.
 
-use crate::config::Address;
+use crate::config::{Target, Targets};
 use crate::counters::{Counters, Limit, LinkStatus, Registry};
 use crate::link::Link;
 use crate::link::buffers::Buffers;
@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, mpsc};
 /// What only this role has.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub upstream: Address,
+    pub targets: Targets,
     pub max_dials: usize,
     pub dial_timeout: Duration,
 }
@@ -61,8 +61,11 @@ struct Hand {
 }
 
 /// Serves until `stop` has ended it. Errors: the listener cannot be used, or a worker not started.
-pub async fn run(listener: TcpListener, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+pub async fn run(listeners: Vec<TcpListener>, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
+    let listeners: Vec<_> = listeners
+        .into_iter()
+        .map(tokio::net::TcpListener::from_std)
+        .collect::<io::Result<_>>()?;
     let registry = Arc::clone(&sidecar.registry);
     let shared = Arc::new(Shared {
         dials: Arc::new(Semaphore::new(settings.max_dials)),
@@ -94,7 +97,7 @@ pub async fn run(listener: TcpListener, sidecar: Sidecar, settings: Settings, st
         }
     };
     tokio::select! {
-        () = admission::admit_links(listener, shared.sidecar.clone(), give, &stop) => {}
+        () = admission::admit_links(listeners, shared.sidecar.clone(), give, &stop) => {}
         () = serving => {}
     }
     Ok(())
@@ -201,10 +204,11 @@ impl Worker {
 
     /// OPEN arrived: dials the service, or says why not.
     fn open(self: &Rc<Self>, carrier: &Rc<Carrier>, id: u32, service: &[u8]) {
-        if !service.is_empty() {
+        let Some(target) = self.shared.settings.targets.find(service).cloned() else {
+            self.unknown(carrier, service);
             carrier.refuse(id, Code::UnknownService);
             return;
-        }
+        };
         let Ok(permit) = Arc::clone(&self.shared.dials).try_acquire_owned() else {
             self.counters.limit_hit(Limit::Dials);
             if self.said.first("dials", "") {
@@ -222,10 +226,10 @@ impl Worker {
         carrier.adopt(&app);
         let (worker, carrier) = (Rc::clone(self), Rc::clone(carrier));
         self.links.tasks.spawn_local(async move {
-            let connected = worker.dial(&app).await;
+            let connected = worker.dial(&app, &target).await;
             drop(permit);
             match connected {
-                Some(Ok(())) => stream::run(carrier, app).await,
+                Some(Ok(())) => drop(stream::run(carrier, app).await),
                 Some(Err(code)) => carrier.refuse(id, code),
                 None => carrier.forget(id),
             }
@@ -233,15 +237,13 @@ impl Worker {
     }
 
     /// `None`: the peer reset the stream meanwhile.
-    async fn dial(&self, app: &App) -> Option<Result<(), Code>> {
-        let Settings {
-            upstream, dial_timeout, ..
-        } = &self.shared.settings;
+    async fn dial(&self, app: &App, target: &Target) -> Option<Result<(), Code>> {
+        let (Target { service, address }, limit) = (target, self.shared.settings.dial_timeout);
         let began = Instant::now();
         let connected = tokio::select! {
             biased;
             _ = app.cancelled() => return None,
-            connected = dial::app(upstream, *dial_timeout) => connected,
+            connected = dial::app(address, limit) => connected,
         };
         match connected {
             Ok(socket) => {
@@ -251,25 +253,47 @@ impl Worker {
                 if self.shared.last_dial_failed.load(Relaxed) {
                     self.shared.last_dial_failed.store(false, Relaxed);
                     self.shared.sidecar.registry.readiness.ready();
-                    tracing::info!(event = "dial_recovered", %upstream, "the app answers again");
+                    tracing::info!(event = "dial_recovered", %service, upstream = %address, "the app answers again");
                 }
                 Some(Ok(()))
             }
-            Err(error) => Some(Err(self.dial_failed(&error))),
+            Err(error) => Some(Err(self.dial_failed(target, &error))),
         }
     }
 
-    fn dial_failed(&self, error: &DialError) -> Code {
-        let upstream = &self.shared.settings.upstream;
+    /// A peer asks for a service that is not listed here.
+    fn unknown(&self, carrier: &Carrier, service: &[u8]) {
+        // OPEN has the form of a name: ASCII.
+        let service = String::from_utf8_lossy(service);
+        let (peer, reason) = (&carrier.status.peer, Code::UnknownService.label());
+        if self.said.first(reason, &service) {
+            let listed = self.shared.settings.targets.all().len();
+            tracing::warn!(
+                event = "stream_refused",
+                reason,
+                %service,
+                %peer,
+                listed,
+                "the peer asks for service {service}, which is not listed here, and its app was reset. Give --upstream as many addresses as the webapp's --listen has"
+            );
+        }
+    }
+
+    fn dial_failed(&self, target: &Target, error: &DialError) -> Code {
+        let Target {
+            service,
+            address: upstream,
+        } = target;
         let code = error.code();
         self.counters.dials_failed.inc();
         self.shared.last_dial_failed.store(true, Relaxed);
         let readiness = &self.shared.sidecar.registry.readiness;
         readiness.not_ready(format!("the last dial to {upstream} failed: {error}"));
-        if self.said.first(code.label(), &error.to_string()) {
+        if self.said.first(code.label(), &format!("{upstream} {error}")) {
             tracing::warn!(
                 event = "dial_failed",
                 reason = code.label(),
+                %service,
                 %upstream,
                 "cannot connect to the app: {error}. Is it running, and is --upstream its address?"
             );

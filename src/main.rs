@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use wa_sidecar::{
     admin::{self, About, Pages},
     cli::{self, Command, Exit, Failure},
-    config::{self, Config, Environment, Flags, Role, RoleName, Secrets},
+    config::{self, Config, Environment, Flags, Role, RoleName, Secrets, Service},
     confine, coreapp,
     counters::{Limit, Registry},
     demo, health, logs,
@@ -52,7 +52,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         RoleName::Webapp => For::Apps,
         RoleName::Coreapp => For::Links,
     };
-    let listener = listen::bind(&config.listen, accepts)?;
+    let listeners = listen::bind_all(&config.listen, accepts)?;
     let admin = config
         .admin
         .as_ref()
@@ -91,9 +91,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
             tokio::spawn(admin::serve(listener, pages));
             info!(event = "admin_listening", %address, "serving /metrics, /livez, /readyz, /status");
         }
-        let address = listener.local_addr().map_err(internal)?;
-        info!(event = "listening", %address, "accepting");
-        serve(listener, &config, sidecar, stop).await
+        serve(listeners, &config, sidecar, stop).await
     });
     // Name look-ups cannot be cancelled: do not wait for them.
     control.shutdown_background();
@@ -109,26 +107,41 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
 }
 
 /// Until the role has ended: because `stop` asked for it, or because it cannot go on.
-async fn serve(listener: TcpListener, config: &Config, sidecar: Sidecar, stop: Stop) -> Result<(), Failure> {
+async fn serve(listeners: Vec<TcpListener>, config: &Config, sidecar: Sidecar, stop: Stop) -> Result<(), Failure> {
     let served = match &config.role {
         Role::Webapp { peer, max_waiting, .. } => {
             let settings = webapp::Settings {
                 peer: peer.clone(),
                 max_waiting: *max_waiting,
             };
-            webapp::run(listener, sidecar, settings, stop).await
+            let of = listeners.len();
+            let mut doors = Vec::new();
+            for (position, listener) in listeners.into_iter().enumerate() {
+                let service = Service::at(position, of);
+                let address = listener.local_addr().map_err(internal)?;
+                info!(event = "listening", %service, %address, "accepting apps");
+                doors.push(webapp::Door { listener, service });
+            }
+            webapp::run(doors, sidecar, settings, stop).await
         }
         Role::Coreapp {
-            upstream,
+            targets,
             max_dials,
             dial_timeout,
         } => {
             let settings = coreapp::Settings {
-                upstream: upstream.clone(),
+                targets: targets.clone(),
                 max_dials: *max_dials,
                 dial_timeout: *dial_timeout,
             };
-            coreapp::run(listener, sidecar, settings, stop).await
+            for config::Target { service, address } in targets.all() {
+                info!(event = "service", %service, upstream = %address, "serving");
+            }
+            for listener in &listeners {
+                let address = listener.local_addr().map_err(internal)?;
+                info!(event = "listening", %address, "accepting links");
+            }
+            coreapp::run(listeners, sidecar, settings, stop).await
         }
     };
     served.map_err(internal)

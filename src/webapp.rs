@@ -4,7 +4,7 @@
 //! anew at once and then with growing pauses.
 //! Must not know: bytes of the wire, keys.
 
-use crate::config::Address;
+use crate::config::{Address, Service};
 use crate::counters::{Counters, HandshakeResult, Limit, LinkEntry};
 use crate::link::buffers::Buffers;
 use crate::link::{Link, OpenError};
@@ -14,6 +14,7 @@ use crate::net::stream::{self, App};
 use crate::net::{accept, app::AppSocket, clock, dial, entropy, links::Links, repeat::Repeat, worker};
 use crate::sidecar::Sidecar;
 use crate::signals::Stop;
+use crate::wire::message::Code;
 use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener;
@@ -39,6 +40,13 @@ pub struct Settings {
     pub max_waiting: usize,
 }
 
+/// Where apps are accepted, and what for.
+#[derive(Debug)]
+pub struct Door {
+    pub listener: TcpListener,
+    pub service: Service,
+}
+
 struct Shared {
     sidecar: Sidecar,
     settings: Settings,
@@ -48,7 +56,7 @@ struct Shared {
 }
 
 /// Serves until `stop` has ended it. Errors: a worker could not be started.
-pub async fn run(listener: TcpListener, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
+pub async fn run(doors: Vec<Door>, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
     let readiness = &sidecar.registry.readiness;
     readiness.not_ready(format!("no link to {} yet", settings.peer));
     let shared = Arc::new(Shared {
@@ -60,13 +68,19 @@ pub async fn run(listener: TcpListener, sidecar: Sidecar, settings: Settings, st
     let mut ended = Vec::new();
     for (i, counters) in shared.sidecar.registry.workers.iter().enumerate() {
         let (shared, counters, stop) = (Arc::clone(&shared), Arc::clone(counters), stop.clone());
-        // A duplicate, not SO_REUSEPORT: closing one of two reuseport listeners resets what waits in it.
-        let listener = listener.try_clone()?;
+        // Duplicates, not SO_REUSEPORT: closing one of two reuseport listeners resets what waits in it.
+        let duplicate = |door: &Door| {
+            Ok(Door {
+                listener: door.listener.try_clone()?,
+                service: door.service.clone(),
+            })
+        };
+        let doors = doors.iter().map(duplicate).collect::<io::Result<Vec<_>>>()?;
         ended.push(worker::spawn(&format!("worker-{i}"), move || {
-            work(shared, listener, counters, stop)
+            work(shared, doors, counters, stop)
         })?);
     }
-    drop(listener);
+    drop(doors);
     stop.drain.cancelled().await;
     shared.sidecar.registry.readiness.drain();
     for worker in ended {
@@ -86,15 +100,7 @@ struct Worker {
     said: Repeat,
 }
 
-async fn work(shared: Arc<Shared>, listener: TcpListener, counters: Arc<Counters>, stop: Stop) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(event = "worker_failed", reason = %error, "the listener cannot be used");
-            stop.drain.cancel();
-            return;
-        }
-    };
+async fn work(shared: Arc<Shared>, doors: Vec<Door>, counters: Arc<Counters>, stop: Stop) {
     let drain_timeout = shared.sidecar.drain_timeout;
     let worker = Rc::new(Worker {
         shared,
@@ -105,28 +111,43 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, counters: Arc<Counters
         links: Links::default(),
         said: Repeat::default(),
     });
-    let keeper = tokio::task::spawn_local(keep_link(Rc::clone(&worker)));
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.drain.cancelled() => break,
-            accepted = accept::next(&listener, &worker.counters) => accepted,
-        };
-        worker.links.tasks.spawn_local(serve(Rc::clone(&worker), accepted.0));
+    let mut tasks = vec![tokio::task::spawn_local(keep_link(Rc::clone(&worker)))];
+    for Door { listener, service } in doors {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => tasks.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, service))),
+            Err(error) => {
+                tracing::error!(event = "worker_failed", reason = %error, "a listener cannot be used");
+                stop.drain.cancel();
+            }
+        }
     }
-    drop(listener);
-    keeper.abort();
+    stop.drain.cancelled().await;
+    // The listeners close with the tasks that hold them.
+    for task in &tasks {
+        task.abort();
+    }
     worker.links.drain(drain_timeout, &stop.now).await;
 }
 
+/// The apps of one listener, for as long as it lives.
+async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener, service: Service) {
+    let service = Rc::new(service);
+    loop {
+        let (socket, _) = accept::next(&listener, &worker.counters).await;
+        let served = serve(Rc::clone(&worker), socket, Rc::clone(&service));
+        worker.links.tasks.spawn_local(served);
+    }
+}
+
 /// One app, from accept to end.
-async fn serve(worker: Rc<Worker>, socket: TcpStream) {
+async fn serve(worker: Rc<Worker>, socket: TcpStream, service: Rc<Service>) {
     let socket = AppSocket::new(socket);
     let Some(carrier) = worker.link().await else { return };
-    let opened = carrier
-        .link
-        .borrow_mut()
-        .open(&mut carrier.buffers.borrow_mut(), b"", clock::instant());
+    let opened =
+        carrier
+            .link
+            .borrow_mut()
+            .open(&mut carrier.buffers.borrow_mut(), service.as_bytes(), clock::instant());
     let id = match opened {
         Ok(id) => id,
         Err(error) => {
@@ -141,7 +162,11 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream) {
     };
     let app = App::new(id, Some(socket));
     carrier.adopt(&app);
-    stream::run(carrier, app).await;
+    if let Some(code) = stream::run(carrier, app).await
+        && code.is_refusal()
+    {
+        worker.refused(code, &service);
+    }
 }
 
 impl Worker {
@@ -176,6 +201,31 @@ impl Worker {
             self.refuse("no_link");
         }
         found
+    }
+
+    /// The peer did not serve a stream: its app was reset.
+    fn refused(&self, code: Code, service: &Service) {
+        let (reason, peer) = (code.label(), &self.shared.settings.peer);
+        if !self.said.first(reason, &service.to_string()) {
+            return;
+        }
+        if code == Code::UnknownService {
+            tracing::warn!(
+                event = "stream_refused",
+                reason,
+                %service,
+                %peer,
+                "the peer has no service {service}: an app's connection was reset. Give its --upstream as many addresses as --listen has here"
+            );
+        } else {
+            tracing::warn!(
+                event = "stream_refused",
+                reason,
+                %service,
+                %peer,
+                "the peer could not serve an app's connection, and it was reset; the log of the sidecar there says why"
+            );
+        }
     }
 
     fn refuse(&self, reason: &'static str) {

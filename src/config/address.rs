@@ -35,7 +35,7 @@ impl Address {
         }
     }
 
-    /// An address to listen on; port 0 lets the system choose one.
+    /// One address to listen on; port 0 lets the system choose one.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("it is empty".into());
@@ -45,6 +45,9 @@ impl Address {
         }
         if text.contains("://") || text.contains('/') {
             return Err("it is no URL: leave out the scheme and the path".into());
+        }
+        if text.contains(',') {
+            return Err("one address stands here, not a list".into());
         }
         if let Ok(address) = text.parse() {
             return Ok(Address::Ip(address));
@@ -67,7 +70,7 @@ impl Address {
             && is_port(first)
             && is_port(last)
         {
-            return Err("port ranges are not supported yet: start one sidecar for each port".into());
+            return Err("one address stands here, not a range of ports".into());
         }
         if !is_port(port) {
             return Err(format!("{port:?} is not a port number up to 65535"));
@@ -82,7 +85,7 @@ impl Address {
         })
     }
 
-    /// An address to dial.
+    /// One address to dial.
     pub fn parse_target(text: &str) -> Result<Self, String> {
         match Self::parse(text)? {
             address if address.port() == 0 => Err("port 0 cannot be dialled".into()),
@@ -161,7 +164,7 @@ mod tests {
             ("fe80::zz:1", "in brackets"),
             ("[::1]", "brackets"),
             ("[::g]:1", "brackets"),
-            ("127.0.0.1:6250-6253", "ranges are not supported yet"),
+            ("127.0.0.1:6250-6253", "one address stands here"),
             ("core:65536", "\"65536\" is not a port"),
             ("core:+80", "\"+80\" is not a port"),
             ("core:", "\"\" is not a port"),

@@ -33,6 +33,8 @@ impl Key {
 
 const BOTH: &[RoleName] = &[Webapp, Coreapp];
 const ADDRESS_FORM: &str = "HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets, or a host name";
+const ADDRESSES_FORM: &str = "HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets, or a host name; \
+     also a range of up to 1024 ports, HOST:FIRST-LAST, and a list of these, joined by commas";
 const NAME_FORM: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 
 const fn key(name: &'static str, value_name: &'static str, help: &'static str) -> Key {
@@ -65,15 +67,15 @@ impl Key {
 
 pub static LISTEN: Key = key(
     "listen",
-    "ADDRESS",
-    "Accept here: the app (webapp), or the webapp's sidecar (coreapp)",
+    "ADDRESSES",
+    "Accept here: the app (webapp), or the webapp's sidecar (coreapp); ports in order",
 )
-.right(ADDRESS_FORM, "127.0.0.1:6250");
+.right(ADDRESSES_FORM, "127.0.0.1:6250");
 pub static PEER: Key = key("peer", "ADDRESS", "The coreapp's sidecar, to dial")
     .right(ADDRESS_FORM, "core.example:7250")
     .only(&[Webapp]);
-pub static UPSTREAM: Key = key("upstream", "ADDRESS", "The real Coreapp, to dial")
-    .right(ADDRESS_FORM, "127.0.0.1:6250")
+pub static UPSTREAM: Key = key("upstream", "ADDRESSES", "The real Coreapp, to dial; ports in order")
+    .right(ADDRESSES_FORM, "127.0.0.1:6250")
     .only(&[Coreapp]);
 pub static DEPLOYMENT: Key = key(
     "deployment",

@@ -72,11 +72,17 @@ struct Admission {
     give: Box<dyn Fn(Admitted)>,
     stop: Stop,
     said: Repeat,
+    /// Of all listeners.
+    strangers: RefCell<VecDeque<Stranger>>,
 }
 
 /// Accepts, and hands each confirmed link to `give`. Does not end: a peer that dials while `stop` drains is told so.
-pub async fn admit_links(listener: TcpListener, sidecar: Sidecar, give: impl Fn(Admitted) + 'static, stop: &Stop) {
-    let counters = Arc::clone(&sidecar.registry.control);
+pub async fn admit_links(
+    listeners: Vec<TcpListener>,
+    sidecar: Sidecar,
+    give: impl Fn(Admitted) + 'static,
+    stop: &Stop,
+) {
     let acceptor = Acceptor::new(Arc::clone(&sidecar.keyring), sidecar.local.clone(), Limits::default());
     let admission = Rc::new(Admission {
         sidecar,
@@ -86,28 +92,19 @@ pub async fn admit_links(listener: TcpListener, sidecar: Sidecar, give: impl Fn(
         give: Box::new(give),
         stop: stop.clone(),
         said: Repeat::default(),
+        strangers: RefCell::default(),
     });
     let tasks = LocalSet::new();
-    let accepting = async {
-        let mut strangers: VecDeque<Stranger> = VecDeque::new();
-        loop {
-            let (socket, source) = accept::next(&listener, &counters).await;
-            strangers.retain(|stranger| !stranger.is_known());
-            if strangers.len() >= MAX_UNAUTHENTICATED
-                && let Some(oldest) = strangers.pop_front()
-            {
-                counters.limit_hit(Limit::Unauthenticated);
-                oldest.task.abort();
+    for listener in listeners {
+        let admission = Rc::clone(&admission);
+        tasks.spawn_local(async move {
+            loop {
+                let (socket, source) = accept::next(&listener, admission.counters()).await;
+                admission.accepted(socket, source);
             }
-            let known = Rc::new(std::cell::Cell::new(false));
-            let task = tokio::task::spawn_local(Rc::clone(&admission).admit(socket, source, Rc::clone(&known)));
-            strangers.push_back(Stranger {
-                known,
-                task: task.abort_handle(),
-            });
-        }
-    };
-    tasks.run_until(accepting).await;
+        });
+    }
+    tasks.run_until(std::future::pending::<()>()).await;
 }
 
 /// A connection that has not authenticated.
@@ -132,6 +129,24 @@ struct Room {
 impl Admission {
     fn counters(&self) -> &Counters {
         &self.sidecar.registry.control
+    }
+
+    /// The oldest stranger makes room for a new one.
+    fn accepted(self: &Rc<Self>, socket: TcpStream, source: SocketAddr) {
+        let mut strangers = self.strangers.borrow_mut();
+        strangers.retain(|stranger| !stranger.is_known());
+        if strangers.len() >= MAX_UNAUTHENTICATED
+            && let Some(oldest) = strangers.pop_front()
+        {
+            self.counters().limit_hit(Limit::Unauthenticated);
+            oldest.task.abort();
+        }
+        let known = Rc::new(std::cell::Cell::new(false));
+        let task = tokio::task::spawn_local(Rc::clone(self).admit(socket, source, Rc::clone(&known)));
+        strangers.push_back(Stranger {
+            known,
+            task: task.abort_handle(),
+        });
     }
 
     async fn admit(self: Rc<Self>, mut socket: TcpStream, source: SocketAddr, known: Rc<std::cell::Cell<bool>>) {

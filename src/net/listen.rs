@@ -75,6 +75,11 @@ impl BindError {
     }
 }
 
+/// Listens on all of them, or on none.
+pub fn bind_all(addresses: &[Address], purpose: For) -> Result<Vec<TcpListener>, BindError> {
+    addresses.iter().map(|address| bind(address, purpose)).collect()
+}
+
 /// Listens on the first of the address's socket addresses that can be had.
 pub fn bind(address: &Address, purpose: For) -> Result<TcpListener, BindError> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");

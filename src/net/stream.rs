@@ -146,8 +146,8 @@ struct Pump<'a> {
     linger: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-/// Carries the stream of a connected `app` to its end.
-pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) {
+/// Carries the stream of a connected `app` to its end. Returns the code if the peer reset it.
+pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) -> Option<Code> {
     let end = match app.socket.get() {
         Some(socket) => {
             let mut pump = Pump {
@@ -167,6 +167,7 @@ pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) {
         carrier.link.borrow_mut().abort(app.id, Code::AppReset);
     }
     carrier.forget(app.id);
+    let reset = app.reset.get();
     // Whoever holds the last of it drops it: the carrier has let go, so this is the last.
     if let Some(app) = Rc::into_inner(app)
         && end == End::Whole
@@ -174,6 +175,7 @@ pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) {
     {
         socket.close_in_order();
     }
+    reset
 }
 
 impl Pump<'_> {

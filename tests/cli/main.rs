@@ -73,7 +73,7 @@ fn help_teaches_the_pair_every_flag_and_the_exit_codes() {
         ),
         (
             "coreapp",
-            ["--upstream <ADDRESS>", "--dial-timeout <TIME>", "--max-dials <N>"],
+            ["--upstream <ADDRESSES>", "--dial-timeout <TIME>", "--max-dials <N>"],
             "--peer ",
         ),
     ] {
@@ -112,7 +112,7 @@ fn wrong_usage_is_64() {
     fails(&["demo", "--calls", "5"], &[], 64, &["--once"]);
     fails(&["demo", "--once", "--calls", "0"], &[], 64, &["--calls", "1000000"]);
     fails(&["webapp", "--lisen", "x"], &[], 64, &["'--lisen'", "--listen"]);
-    fails(&["webapp", "--listen"], &[], 64, &["--listen <ADDRESS>"]);
+    fails(&["webapp", "--listen"], &[], 64, &["--listen <ADDRESSES>"]);
     fails(
         &["webapp", "--listen", "a:1", "--listen", "b:1"],
         &[],
@@ -166,6 +166,7 @@ fn wrong_usage_is_64() {
 fn a_bad_value_is_named_with_its_origin_and_what_would_be_right() {
     let long = "n".repeat(65);
     let address = "HOST:PORT";
+    let ranges = "a range of up to 1024 ports, HOST:FIRST-LAST, and a list of these";
     let name = "1 to 64 letters, digits";
     let whole = "a whole number from 1 to 65535";
     #[rustfmt::skip] // one row a case
@@ -173,7 +174,18 @@ fn a_bad_value_is_named_with_its_origin_and_what_would_be_right() {
         (&WEBAPP, "listen", "127.0.0.1", "it has no port", address),
         (&WEBAPP, "listen", "6250", "it has no host", address),
         (&WEBAPP, "listen", "::1:6250", "in brackets: [::1]:6250", address),
-        (&WEBAPP, "listen", "127.0.0.1:6250-6253", "port ranges are not supported yet", address),
+        (&WEBAPP, "listen", "127.0.0.1:6253-6250", "the range runs backwards; did you mean 6250-6253?", ranges),
+        (&WEBAPP, "listen", "127.0.0.1:1-1025", "the range has 1025 ports, and 1024 is the most", ranges),
+        (&WEBAPP, "listen", "127.0.0.1:0-3", "port 0 cannot stand in a range", ranges),
+        (&WEBAPP, "listen", "127.0.0.1:1,core", "\"core\" in the list: it has no port", ranges),
+        (&WEBAPP, "listen", "127.0.0.1:1,", "item 2 of the list is empty", ranges),
+        (&WEBAPP, "listen", "127.0.0.1:1-3,127.0.0.1:2", "127.0.0.1:2 is in it twice", ranges),
+        (&COREAPP, "upstream", "[::1]:6253-6250", "backwards", ranges),
+        (&COREAPP, "upstream", "127.0.0.1:6250,127.0.0.1:0", "port 0 cannot be dialled", ranges),
+        (&COREAPP, "upstream", "127.0.0.1:6250,0.0.0.0:7250", "would dial itself", ranges),
+        (&WEBAPP, "peer", "core:7250-7253", "one address stands here, not a range", address),
+        (&WEBAPP, "peer", "core:7250,other:7250", "one address stands here, not a list", address),
+        (&WEBAPP, "admin", "127.0.0.1:1-2", "one address stands here", "HOST:PORT, or 'off'"),
         (&WEBAPP, "listen", "unix:/run/wa/message_socket", "Unix sockets are not supported yet", address),
         (&WEBAPP, "peer", "http://core:7250", "it is no URL", address),
         (&WEBAPP, "peer", "core:0", "port 0 cannot be dialled", address),

@@ -102,6 +102,15 @@ impl Sidecar {
         address.parse().expect("an address")
     }
 
+    /// Where it accepts, once there are `n` listeners, in their order.
+    pub fn doors(&self, n: usize) -> Vec<SocketAddr> {
+        eventually("all listeners", || (self.count("listening") == n).then_some(()));
+        let lines = self.log();
+        let listening = lines.iter().filter(|line| is_event(line, "listening"));
+        let address = |line| field(line, "address")?.as_str()?.parse().ok();
+        listening.map(|line| address(line).expect("an address")).collect()
+    }
+
     /// The first line of `event`, waited for.
     pub fn event(&self, event: &str) -> Value {
         self.line(&format!("event {event}"), |line| is_event(line, event))
