@@ -154,11 +154,13 @@ impl Link {
         self.streams.list(id);
     }
 
-    /// The app's side of the stream is over: nothing more is asked of or told about it.
+    /// The app's side of the stream is over: nothing more is asked of or told about it. A direction that has not ended is
+    /// broken off, as by [`Self::abort`]: nobody is left to take or to send.
     pub fn release(&mut self, id: u32) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         stream.let_go = true;
-        if stream.send.own == Own::Open {
+        let reset = matches!(stream.send.own, Own::ResetMarked(_) | Own::ResetSent);
+        if stream.send.own == Own::Open || (stream.recv.peer == Peer::Open && !reset) {
             self.abort(id, Code::AppReset);
         }
         self.streams.reap(id, &self.counters);
