@@ -7,7 +7,8 @@ use crate::wire::frame::MAX_PLAINTEXT;
 /// The smallest bound, bytes of plaintext.
 pub const MIN: usize = 4 * 1024;
 const MAX: usize = MAX_PLAINTEXT;
-const FIRST: usize = 64 * 1024;
+/// Of a line that is not known yet: small enough that on the slowest one nothing turns stale before it is.
+const FIRST: usize = 16 * 1024;
 const PERIOD_US: u64 = 100_000;
 
 /// Measures what the connection takes.
@@ -38,17 +39,18 @@ impl Pace {
     pub fn took(&mut self, n: usize, all: bool, now: Instant) {
         self.taken += n as u64;
         let elapsed = now.0.saturating_sub(self.since.0);
-        if elapsed >= PERIOD_US {
-            if self.blocked {
-                let rate = u128::from(self.taken) * u128::from(PERIOD_US) / u128::from(elapsed);
-                self.bound = usize::try_from(rate).unwrap_or(MAX).clamp(MIN, MAX);
-            }
+        let over = elapsed >= PERIOD_US;
+        if over && self.blocked {
+            let rate = u128::from(self.taken) * u128::from(PERIOD_US) / u128::from(elapsed);
+            self.bound = usize::try_from(rate).unwrap_or(MAX).clamp(MIN, MAX);
+        } else if all && !self.blocked && n >= self.bound / 2 {
+            // A small frame that goes through at once, a PING, says nothing about the line.
+            self.bound = (self.bound * 2).min(MAX);
+        }
+        if over {
             self.since = now;
             self.taken = 0;
             self.blocked = false;
-        }
-        if all && !self.blocked && self.bound < MAX {
-            self.bound = (self.bound * 2).min(MAX);
         }
     }
 
@@ -66,9 +68,18 @@ mod tests {
     fn a_line_that_never_blocks_gets_the_largest_frames() {
         let mut pace = Pace::new(Instant(0));
         for i in 0..4 {
-            pace.took(1000, true, Instant(i * 10));
+            pace.took(pace.bound(), true, Instant(i * 10));
         }
         assert_eq!(pace.bound(), MAX);
+    }
+
+    #[test]
+    fn pings_say_nothing_about_the_line() {
+        let mut pace = Pace::new(Instant(0));
+        for second in 0..100 {
+            pace.took(53, true, Instant(second * 1_000_000));
+        }
+        assert_eq!(pace.bound(), FIRST);
     }
 
     #[test]
