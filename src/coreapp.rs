@@ -17,6 +17,7 @@ use crate::net::dial::{self, DialError};
 use crate::net::driver::Carrier;
 use crate::net::stream::{self, App};
 use crate::net::{links::Links, repeat::Repeat, worker};
+use crate::panics;
 use crate::sidecar::Sidecar;
 use crate::signals::Stop;
 use crate::wire::message::Code;
@@ -222,6 +223,7 @@ impl Worker {
             carrier.refuse(id, Code::Busy);
             return;
         };
+        panics::injected_at_stream(id);
         let app = App::new(id, None);
         carrier.adopt(&app);
         let (worker, carrier) = (Rc::clone(self), Rc::clone(carrier));

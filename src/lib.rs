@@ -41,6 +41,7 @@ pub mod health;
 pub mod link;
 pub mod logs;
 pub mod net;
+pub mod panics;
 pub mod sidecar;
 pub mod signals;
 pub mod webapp;

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -35,10 +35,28 @@ pub fn dropped_lines() -> u64 {
     DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
 }
 
+/// The writer thread, while there is a log.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
 /// Keeps the writer thread; dropping it writes what is queued, for a second at most.
 #[derive(Debug)]
-pub struct Logs {
-    _writer: WorkerGuard,
+pub struct Logs(());
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Whether lines are written: [`init`] was called, [`flush`] was not.
+pub fn is_on() -> bool {
+    WRITER.try_lock().is_ok_and(|writer| writer.is_some())
+}
+
+/// Writes what is queued, for a second at most; later lines are lost. For the end of the process.
+pub fn flush() {
+    let writer = WRITER.try_lock().ok().and_then(|mut writer| writer.take());
+    drop(writer);
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +91,8 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logs, LogsError> {
         .with(lines.with_filter(filter))
         .try_init()?;
     DROPPED.get_or_init(|| counter);
-    Ok(Logs { _writer: guard })
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    Ok(Logs(()))
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -16,12 +16,14 @@ use wa_sidecar::{
     counters::{Limit, Registry},
     demo, health, logs,
     net::listen::{self, For},
+    panics,
     sidecar::Sidecar,
     signals::{self, Stop},
     webapp,
 };
 
 fn main() -> ExitCode {
+    panics::abort_on_panic();
     match cli::parse(env::args_os()).and_then(execute) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -12,6 +12,7 @@ use crate::net::driver::Carrier;
 use crate::net::handshake::{self, InitiateError};
 use crate::net::stream::{self, App};
 use crate::net::{accept, app::AppSocket, clock, dial, entropy, links::Links, repeat::Repeat, worker};
+use crate::panics;
 use crate::sidecar::Sidecar;
 use crate::signals::Stop;
 use crate::wire::message::Code;
@@ -160,6 +161,7 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, service: Rc<Service>) {
             return;
         }
     };
+    panics::injected_at_stream(id);
     let app = App::new(id, Some(socket));
     carrier.adopt(&app);
     if let Some(code) = stream::run(carrier, app).await
