@@ -132,6 +132,10 @@ impl AppSocket {
         if self.io.ready(Interest::ERROR).await.is_err() {
             return self.fail();
         }
+        if self.unwritable.get() {
+            // A write met the error first, and took it.
+            return Ok(());
+        }
         match self.io.take_error() {
             Ok(Some(error)) => self.write_failed(&error),
             Ok(None) | Err(_) => self.fail(),
