@@ -150,8 +150,17 @@ impl Carrier {
         } else if self.link.borrow().wants_transmit() {
             self.wake();
         }
-        if let Some(id) = self.link.borrow_mut().unpark() {
-            self.wake_app(id);
+        self.pass_on();
+    }
+
+    /// Wakes the next of the streams that wait for room in a frame, if there is some.
+    pub fn pass_on(&self) {
+        loop {
+            let next = self.link.borrow_mut().unpark();
+            // A stream that is gone meanwhile would break the chain.
+            if next.is_none_or(|id| self.wake_app(id)) {
+                return;
+            }
         }
     }
 
@@ -199,10 +208,11 @@ impl Carrier {
         }
     }
 
-    fn wake_app(&self, id: u32) {
-        if let Some(app) = self.apps.borrow().get(&id) {
-            app.wake();
-        }
+    /// Whether there was somebody to wake.
+    fn wake_app(&self, id: u32) -> bool {
+        let apps = self.apps.borrow();
+        let app = apps.get(&id);
+        app.inspect(|app| app.wake()).is_some()
     }
 
     fn app(&self, id: u32) -> Option<Rc<App>> {
@@ -391,7 +401,9 @@ impl Carrier {
                         app.stop();
                     }
                 }
-                Some(Event::Credit { id }) => self.wake_app(id),
+                Some(Event::Credit { id }) => {
+                    self.wake_app(id);
+                }
                 Some(Event::Pong {
                     round_trip,
                     clock_difference_ms,

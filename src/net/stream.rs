@@ -142,6 +142,10 @@ struct Pump<'a> {
     socket: &'a AppSocket,
     from_app: FromApp,
     shut: bool,
+    /// Not polled yet: the peer may have to be told of the stream itself.
+    fresh: bool,
+    /// It waits for room in a frame.
+    parked: bool,
     watch: Option<Watch<'a>>,
     linger: Option<Pin<Box<tokio::time::Sleep>>>,
 }
@@ -156,6 +160,8 @@ pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) -> Option<Code> {
                 socket,
                 from_app: FromApp::Reading,
                 shut: false,
+                fresh: true,
+                parked: false,
                 watch: None,
                 linger: None,
             };
@@ -196,9 +202,12 @@ impl Pump<'_> {
             self.watch(cx)?;
             Ok(delivered | collected)
         });
+        let fresh = std::mem::take(&mut self.fresh);
         match moved {
-            Ok(true) => self.carrier.kick(),
-            Ok(false) => {}
+            Ok(moved) if moved || fresh => self.carrier.kick(),
+            // It was woken because there is room, and has nothing to put there: the next one may.
+            Ok(_) if !self.parked => self.carrier.pass_on(),
+            Ok(_) => {}
             Err(Broken) => return Poll::Ready(End::Broken),
         }
         if self.shut && self.from_app == FromApp::Ended {
@@ -245,12 +254,17 @@ impl Pump<'_> {
     fn collect(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let id = self.app.id;
         let mut moved = 0;
+        self.parked = false;
         loop {
             let mut link = self.carrier.link.borrow_mut();
             let mut buffers = self.carrier.buffers.borrow_mut();
             let got = match link.slot(&mut buffers, id) {
                 Slot::Room(room) => self.socket.read(room),
-                Slot::NoCredit | Slot::Full => break,
+                Slot::NoCredit => break,
+                Slot::Full => {
+                    self.parked = true;
+                    break;
+                }
                 Slot::Ended => {
                     self.from_app = FromApp::Discarding;
                     drop((link, buffers));
