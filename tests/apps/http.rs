@@ -49,6 +49,10 @@ impl Transfer {
         Self(Running(curl().args(args).spawn().expect("curl")))
     }
 
+    pub fn pid(&self) -> u32 {
+        self.0.0.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.0.0.try_wait().expect("wait").is_none()
     }

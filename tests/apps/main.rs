@@ -7,6 +7,8 @@ mod coreapp;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod http;
+mod long;
 mod nginx;
 mod php;
 mod tools;
+mod variants;

@@ -4,6 +4,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -38,7 +39,12 @@ pub struct Start {
 impl Start {
     /// `role` and what it needs: `--peer` or `--upstream`. Listens on free ports of 127.0.0.1 unless `flags` say else.
     pub fn new(role: &str, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wa-sidecar"));
+        Self::of(env!("CARGO_BIN_EXE_wa-sidecar").as_ref(), role, flags)
+    }
+
+    /// Another build of the program.
+    pub fn of(program: &Path, role: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.arg(role).args(flags);
         if !flags.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
