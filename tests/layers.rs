@@ -123,8 +123,8 @@ fn code_of(text: &str) -> String {
             end + 1
         } else if rest.starts_with("'\"'") || rest.starts_with("'/'") {
             3
-        } else if rest.starts_with("'\\") {
-            2 + rest[2..].chars().next().map_or(0, char::len_utf8)
+        } else if let Some(escaped) = rest.strip_prefix("'\\") {
+            2 + escaped.chars().next().map_or(0, char::len_utf8)
         } else {
             let c = rest.chars().next().expect("not at the end");
             code.push(c);
