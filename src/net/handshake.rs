@@ -94,18 +94,20 @@ pub async fn initiate(
     dial.written(clock::instant());
     socket.write_all(&message1).await.map_err(InitiateError::Broken)?;
     let mut message2 = [0; MESSAGE_LEN];
-    match socket.read_exact(&mut message2).await {
-        Ok(_) => Ok(dial.finish(&message2, clock::now())?),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
-            ) =>
-        {
-            Err(DialError::Closed.into())
-        }
-        Err(error) => Err(InitiateError::Broken(error)),
+    let mut got = 0;
+    while got < MESSAGE_LEN {
+        got += match socket.read(&mut message2[got..]).await {
+            // Silence is what a stranger gets; an answer that breaks off is something else.
+            Ok(0) if got == 0 => return Err(DialError::Closed.into()),
+            Err(error) if got == 0 && error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(DialError::Closed.into());
+            }
+            Ok(0) => return Err(InitiateError::Broken(io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => n,
+            Err(error) => return Err(InitiateError::Broken(error)),
+        };
     }
+    Ok(dial.finish(&message2, clock::now())?)
 }
 
 /// Why a handshake that was accepted gave no link.
