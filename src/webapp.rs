@@ -1,7 +1,7 @@
 //! Role `webapp`: accepts apps, dials links to the peer, opens a stream for each app.
 //!
 //! Promises: an app that cannot be carried is reset, never left to wait longer than [`WAIT_FOR_LINK`]; a lost link is dialled
-//! anew at once and then with growing pauses.
+//! anew at once (after a pause if it was up for a moment only), and then with growing pauses.
 //! Must not know: bytes of the wire, keys.
 
 use crate::config::{Address, Service};
@@ -33,6 +33,8 @@ pub const WAIT_FOR_LINK: Duration = Duration::from_secs(3);
 const ATTEMPT: Duration = Duration::from_millis(1500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A link that was lost sooner is not dialled anew at once: whoever ends every link would set the pace of the dials.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What only this role has.
 #[derive(Debug, Clone)]
@@ -268,20 +270,27 @@ async fn keep_link(worker: Rc<Worker>) {
                 worker.said.forget();
                 let carrier = Carrier::new(link, socket, Rc::clone(&worker.buffers), status, None);
                 worker.up(Rc::clone(&carrier));
+                let up = Instant::now();
                 worker.links.drive(&carrier, Arc::clone(&worker.counters), || {});
                 carrier.until_draining().await;
                 worker.down();
+                if up.elapsed() < SETTLED {
+                    sleep(jittered(FIRST_PAUSE)).await;
+                }
             }
             Err(error) => {
                 worker.failed(&error);
-                // Jitter, so that workers and hosts that lost the same peer do not come back as one.
-                let [a, b, ..] = entropy::bytes();
-                let share = 0.75 + 0.25 * f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX);
-                sleep(pause.mul_f64(share)).await;
+                sleep(jittered(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
+}
+
+/// So that workers and hosts that lost the same peer do not come back as one.
+fn jittered(pause: Duration) -> Duration {
+    let [a, b, ..] = entropy::bytes();
+    pause.mul_f64(0.75 + 0.25 * f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX))
 }
 
 async fn connect(worker: &Worker) -> Result<(Link, TcpStream, LinkEntry), InitiateError> {
