@@ -4,15 +4,20 @@
 mod harness;
 
 mod apps;
+mod clocks;
 mod cuts;
+mod floods;
 mod frames;
+mod handshakes;
 mod hold;
 mod middlebox;
+mod replays;
+mod strangers;
 
 use apps::{Outcome, Upstream, call};
 use harness::{Sidecar, Start};
 use middlebox::{Middlebox, Plan};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// An address of this process alone: on a shared one a port may be one that another test's sidecar still dials.
 fn loopback() -> IpAddr {
@@ -53,7 +58,7 @@ impl Attacked {
         .spawn();
         let middlebox = Middlebox::start(core.listen);
         prepare(&middlebox);
-        let web = Start::new("webapp", &[&["--peer", &middlebox.address.to_string()], web].concat()).spawn();
+        let web = start_web(middlebox.address, web).spawn();
         Self {
             web,
             middlebox,
@@ -81,6 +86,23 @@ impl Attacked {
         assert!(outcome.is_some(), "no call passes: {:#?}", self.web.log());
         self.upstream.saw_no_fault();
     }
+}
+
+/// A coreapp in front of `upstream`.
+fn start_core(upstream: &Upstream, flags: &[&str]) -> Start {
+    let (behind, listen) = (upstream.address.to_string(), format!("{}:0", loopback()));
+    let mut all = vec!["--upstream", &behind];
+    if !flags.contains(&"--listen") {
+        all.extend(["--listen", &listen]);
+    }
+    all.extend(flags);
+    Start::new("coreapp", &all)
+}
+
+/// A webapp that dials `peer`.
+fn start_web(peer: SocketAddr, flags: &[&str]) -> Start {
+    let (peer, listen) = (peer.to_string(), format!("{}:0", loopback()));
+    Start::new("webapp", &[&["--peer", &peer, "--listen", &listen], flags].concat())
 }
 
 /// Frames that `sidecar` refused for `reason`.

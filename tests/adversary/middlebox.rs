@@ -185,6 +185,11 @@ impl Middlebox {
         last.collect::<Vec<_>>().join("; ")
     }
 
+    /// Leads new links elsewhere.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.state.lock().expect("lock").target = Some(target);
+    }
+
     /// What passed on the link that was dialled as the `n`th.
     pub fn recording(&self, n: usize) -> Recording {
         self.state.lock().expect("lock").recordings[n].clone()
