@@ -62,6 +62,8 @@ pub struct Config {
     pub workers: usize,
     /// Bytes.
     pub buffer_budget: usize,
+    /// Of the files of Unix sockets that are listened on.
+    pub socket_mode: u32,
     pub max_links: usize,
     /// Per link.
     pub max_streams: usize,
@@ -202,6 +204,7 @@ impl Config {
             cipher: from.required(&keys::CIPHER, values::cipher)?,
             workers: from.required(&keys::WORKERS, workers)?,
             buffer_budget: from.required(&keys::BUFFER_BUDGET, values::size(1 << 20..=64 << 30))?,
+            socket_mode: from.required(&keys::SOCKET_MODE, values::mode)?,
             max_links: from.required(&keys::MAX_LINKS, values::count(1..=MOST))?,
             max_streams: from.required(&keys::MAX_STREAMS, values::count(1..=MOST))?,
             drain_timeout: from.required(&keys::DRAIN_TIMEOUT, values::duration(Duration::ZERO..=60 * MINUTE))?,
@@ -222,6 +225,14 @@ impl Config {
         keys::ALL
             .iter()
             .filter_map(|key| self.effective.iter().find(|setting| setting.key.name == key.name))
+    }
+
+    /// Whether an app is met on a Unix socket.
+    pub fn apps_are_unix(&self) -> bool {
+        match &self.role {
+            Role::Webapp { .. } => self.listen.iter().any(Address::is_unix),
+            Role::Coreapp { targets, .. } => targets.all().iter().any(|target| target.address.is_unix()),
+        }
     }
 
     /// Two of our own addresses being one is a loop, or a bind that must fail.
@@ -247,7 +258,7 @@ impl Config {
             return same(far_key, "--listen has the same: this sidecar would dial itself");
         }
         if let Some(admin) = &self.admin
-            && admin.port() != 0
+            && !admin.is_chosen()
             && self.listen.contains(admin)
         {
             return same(&keys::ADMIN, "--listen has the same");

@@ -1,12 +1,15 @@
 //! What this process takes from the system, and gives up.
 //!
 //! Promises: after [`confine`] neither this thread nor one it starts can gain privileges, run a program, or change a
-//! file; reading stays allowed (name resolution, secrets that rotate, `/proc` for metrics). What the kernel does not
+//! file, but for unlinking in the directories of its own Unix sockets; reading stays allowed (name resolution, secrets that rotate, `/proc` for metrics). What the kernel does not
 //! know is left out and said, never a reason not to start.
 //! Must not know: configuration, sockets.
 
-use landlock::{ABI, AccessFs, Ruleset, RulesetAttr, RulesetError, RulesetStatus};
+use landlock::{
+    ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, path_beneath_rules,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::PathBuf;
 
 /// What came of [`confine`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +22,10 @@ pub struct Confinement {
 }
 
 /// Confines the calling thread and every thread that it will start: call it while there is one.
-pub fn confine() -> Confinement {
+/// `unlink_in`: directories in which a file may still be removed.
+pub fn confine(unlink_in: &[PathBuf]) -> Confinement {
     let privileges = rustix::thread::set_no_new_privs(true);
-    let (landlock, landlock_reason) = match read_only_files() {
+    let (landlock, landlock_reason) = match read_only_files(unlink_in) {
         Ok(RulesetStatus::FullyEnforced) => ("full", None),
         Ok(RulesetStatus::PartiallyEnforced) => ("partial", Some("the kernel knows a part of Landlock".to_owned())),
         Ok(_) => ("none", Some("the kernel has no Landlock, or it is off".to_owned())),
@@ -38,12 +42,13 @@ pub fn confine() -> Confinement {
     }
 }
 
-/// Landlock denies what a ruleset handles and no rule allows: there are no rules, so every write is denied.
-fn read_only_files() -> Result<RulesetStatus, RulesetError> {
+/// Landlock denies what a ruleset handles and no rule allows.
+fn read_only_files(unlink_in: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
     let denied = AccessFs::from_write(ABI::V5) | AccessFs::Execute;
     Ok(Ruleset::default()
         .handle_access(denied)?
         .create()?
+        .add_rules(path_beneath_rules(unlink_in, AccessFs::RemoveFile))?
         .restrict_self()?
         .ruleset)
 }
@@ -84,7 +89,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("wa-sidecar-confine-{}", std::process::id()));
         let written = path.clone();
         let confinement = thread::spawn(move || {
-            let confinement = confine();
+            let confinement = confine(&[]);
             assert!(fs::read("/proc/self/stat").is_ok());
             if confinement.landlock != "none" {
                 assert!(fs::write(&written, "x").is_err());

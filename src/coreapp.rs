@@ -12,9 +12,12 @@ use crate::config::{Target, Targets};
 use crate::counters::{Counters, Limit, LinkStatus, Registry};
 use crate::link::Link;
 use crate::link::buffers::Buffers;
+use crate::net::accept::Accepting;
 use crate::net::admission::{self, Admitted, LinkSlot};
 use crate::net::dial::{self, DialError};
 use crate::net::driver::Carrier;
+use crate::net::listen::Listener;
+use crate::net::socket::Parked;
 use crate::net::stream::{self, App};
 use crate::net::{links::Links, repeat::Repeat, worker};
 use crate::panics;
@@ -23,12 +26,10 @@ use crate::signals::Stop;
 use crate::wire::message::Code;
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
 /// What only this role has.
@@ -50,7 +51,7 @@ struct Shared {
 /// A link that was admitted, on its way to a worker.
 struct Job {
     link: Link,
-    socket: std::net::TcpStream,
+    socket: Parked,
     status: LinkStatus,
     slot: LinkSlot,
 }
@@ -62,11 +63,8 @@ struct Hand {
 }
 
 /// Serves until `stop` has ended it. Errors: the listener cannot be used, or a worker not started.
-pub async fn run(listeners: Vec<TcpListener>, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
-    let listeners: Vec<_> = listeners
-        .into_iter()
-        .map(tokio::net::TcpListener::from_std)
-        .collect::<io::Result<_>>()?;
+pub async fn run(listeners: Vec<Listener>, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
+    let listeners: Vec<_> = listeners.into_iter().map(Accepting::new).collect::<io::Result<_>>()?;
     let registry = Arc::clone(&sidecar.registry);
     let shared = Arc::new(Shared {
         dials: Arc::new(Semaphore::new(settings.max_dials)),
@@ -115,7 +113,7 @@ fn hand_over(hands: &[Hand], admitted: Admitted) {
         status,
         slot,
     } = admitted;
-    match socket.into_std() {
+    match socket.park() {
         Ok(socket) => {
             hand.links.fetch_add(1, Relaxed);
             // A worker that has ended drops it: the process is stopping.
@@ -173,7 +171,7 @@ impl Worker {
             status,
             slot,
         } = job;
-        let socket = match TcpStream::from_std(socket) {
+        let socket = match socket.unpark() {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::warn!(event = "link_failed", reason = %error, "the accepted socket cannot be used");

@@ -6,6 +6,8 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
@@ -22,9 +24,7 @@ pub fn probe(admin: &Address) -> io::Result<(bool, String)> {
 /// A page of an admin endpoint: whether its status is 200, and the body.
 pub fn fetch(admin: &Address, path: &str) -> io::Result<(bool, String)> {
     let deadline = Instant::now() + TIMEOUT;
-    let address = admin.resolve()?.into_iter().next().map(reachable);
-    let address = address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the name has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
+    let mut stream = connect(admin, deadline)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
@@ -47,6 +47,16 @@ pub fn fetch(admin: &Address, path: &str) -> io::Result<(bool, String)> {
         .and_then(|rest| rest.get(..3))
         .ok_or_else(not_ours)?;
     Ok((status == "200", body.to_owned()))
+}
+
+fn connect(admin: &Address, deadline: Instant) -> io::Result<TcpStream> {
+    if let Address::Unix(path) = admin {
+        // The calls that follow are the same for every kind of stream socket.
+        return Ok(TcpStream::from(OwnedFd::from(UnixStream::connect(path)?)));
+    }
+    let address = admin.resolve()?.into_iter().next().map(reachable);
+    let address = address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the name has no address"))?;
+    TcpStream::connect_timeout(&address, left(deadline)?)
 }
 
 fn not_ours() -> io::Error {

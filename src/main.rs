@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{env, io::Write, net::TcpListener, process::ExitCode, sync::Arc};
+use std::{env, io::Write, process::ExitCode, sync::Arc};
 
 use tracing::{error, info, warn};
 use wa_sidecar::{
@@ -15,7 +15,10 @@ use wa_sidecar::{
     confine, coreapp,
     counters::{Limit, Registry},
     demo, health, logs,
-    net::listen::{self, For},
+    net::{
+        listen::{Binder, For, Listener},
+        unix::SocketFiles,
+    },
     panics,
     sidecar::Sidecar,
     signals::{self, Stop},
@@ -54,13 +57,17 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         RoleName::Webapp => For::Apps,
         RoleName::Coreapp => For::Links,
     };
-    let listeners = listen::bind_all(&config.listen, accepts)?;
+    let mut binder = Binder {
+        socket_mode: config.socket_mode,
+        files: SocketFiles::default(),
+    };
+    let listeners = binder.bind_all(&config.listen, accepts)?;
     let admin = config
         .admin
         .as_ref()
-        .map(|address| listen::bind(address, For::Admin))
+        .map(|address| binder.bind(address, For::Admin))
         .transpose()?;
-    let confinement = confine::confine();
+    let confinement = confine::confine(&binder.files.directories());
 
     let _logs = logs::init(config.log_format, &config.log).map_err(internal)?;
     info!(event = "starting", version = env!("CARGO_PKG_VERSION"), %role, deployment = %config.deployment, "wa-sidecar");
@@ -77,6 +84,14 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         event = "confined",
         no_new_privs, landlock, reason, "files are read-only from here"
     );
+    if config.apps_are_unix() {
+        warn!(
+            event = "unix_socket_caveat",
+            reason = "no_reset_on_unix_sockets",
+            "an app on a Unix socket that has sent nothing yet, or more than 4 KiB at once, reads a broken connection as an end \
+             in order: Unix sockets have no RST. Where that matters let it use TCP on 127.0.0.1"
+        );
+    }
 
     let registry = Registry::new(config.workers);
     let sidecar = Sidecar::new(&config, &secrets, Arc::clone(&registry));
@@ -88,7 +103,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
     let ended = control.block_on(async {
         let stop = signals::watch().map_err(internal)?;
         if let Some(listener) = admin {
-            let address = listener.local_addr().map_err(internal)?;
+            let address = listener.address().map_err(internal)?;
             let pages = Arc::new(Pages::new(registry.clone(), about(&config, &sidecar)).map_err(internal)?);
             tokio::spawn(admin::serve(listener, pages));
             info!(event = "admin_listening", %address, "serving /metrics, /livez, /readyz, /status");
@@ -97,6 +112,8 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
     });
     // Name look-ups cannot be cancelled: do not wait for them.
     control.shutdown_background();
+    // While there is still a log to say what could not be removed.
+    drop(binder);
     match ended {
         Ok(()) => info!(event = "stopped", "ended as asked"),
         // There is a log now, so this goes there, as one line.
@@ -109,7 +126,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
 }
 
 /// Until the role has ended: because `stop` asked for it, or because it cannot go on.
-async fn serve(listeners: Vec<TcpListener>, config: &Config, sidecar: Sidecar, stop: Stop) -> Result<(), Failure> {
+async fn serve(listeners: Vec<Listener>, config: &Config, sidecar: Sidecar, stop: Stop) -> Result<(), Failure> {
     let served = match &config.role {
         Role::Webapp { peer, max_waiting, .. } => {
             let settings = webapp::Settings {
@@ -120,7 +137,7 @@ async fn serve(listeners: Vec<TcpListener>, config: &Config, sidecar: Sidecar, s
             let mut doors = Vec::new();
             for (position, listener) in listeners.into_iter().enumerate() {
                 let service = Service::at(position, of);
-                let address = listener.local_addr().map_err(internal)?;
+                let address = listener.address().map_err(internal)?;
                 info!(event = "listening", %service, %address, "accepting apps");
                 doors.push(webapp::Door { listener, service });
             }
@@ -140,7 +157,7 @@ async fn serve(listeners: Vec<TcpListener>, config: &Config, sidecar: Sidecar, s
                 info!(event = "service", %service, upstream = %address, "serving");
             }
             for listener in &listeners {
-                let address = listener.local_addr().map_err(internal)?;
+                let address = listener.address().map_err(internal)?;
                 info!(event = "listening", %address, "accepting links");
             }
             coreapp::run(listeners, sidecar, settings, stop).await

@@ -8,8 +8,11 @@ use crate::config::{Address, Service};
 use crate::counters::{Counters, HandshakeResult, Limit, LinkEntry};
 use crate::link::buffers::Buffers;
 use crate::link::{Link, OpenError};
+use crate::net::accept::Accepting;
 use crate::net::driver::Carrier;
 use crate::net::handshake::{self, InitiateError};
+use crate::net::listen::Listener;
+use crate::net::socket::Socket;
 use crate::net::stream::{self, App};
 use crate::net::{accept, app::AppSocket, clock, dial, entropy, links::Links, repeat::Repeat, worker};
 use crate::panics;
@@ -18,12 +21,10 @@ use crate::signals::Stop;
 use crate::wire::message::Code;
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -46,7 +47,7 @@ pub struct Settings {
 /// Where apps are accepted, and what for.
 #[derive(Debug)]
 pub struct Door {
-    pub listener: TcpListener,
+    pub listener: Listener,
     pub service: Service,
 }
 
@@ -116,7 +117,7 @@ async fn work(shared: Arc<Shared>, doors: Vec<Door>, counters: Arc<Counters>, st
     });
     let mut tasks = vec![tokio::task::spawn_local(keep_link(Rc::clone(&worker)))];
     for Door { listener, service } in doors {
-        match tokio::net::TcpListener::from_std(listener) {
+        match Accepting::new(listener) {
             Ok(listener) => tasks.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, service))),
             Err(error) => {
                 tracing::error!(event = "worker_failed", reason = %error, "a listener cannot be used");
@@ -133,7 +134,7 @@ async fn work(shared: Arc<Shared>, doors: Vec<Door>, counters: Arc<Counters>, st
 }
 
 /// The apps of one listener, for as long as it lives.
-async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener, service: Service) {
+async fn accept(worker: Rc<Worker>, listener: Accepting, service: Service) {
     let service = Rc::new(service);
     loop {
         let (socket, _) = accept::next(&listener, &worker.counters).await;
@@ -143,7 +144,7 @@ async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener, service: 
 }
 
 /// One app, from accept to end.
-async fn serve(worker: Rc<Worker>, socket: TcpStream, service: Rc<Service>) {
+async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>) {
     let socket = AppSocket::new(socket);
     let Some(carrier) = worker.link().await else { return };
     let opened =
@@ -293,7 +294,7 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + 0.25 * f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX))
 }
 
-async fn connect(worker: &Worker) -> Result<(Link, TcpStream, LinkEntry), InitiateError> {
+async fn connect(worker: &Worker) -> Result<(Link, Socket, LinkEntry), InitiateError> {
     let Shared { sidecar, settings, .. } = &*worker.shared;
     let Some((first, lease)) = sidecar.budget.admit(sidecar.max_streams) else {
         worker.counters.limit_hit(Limit::Buffer);

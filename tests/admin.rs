@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use wa_sidecar::net::listen::Listener;
 use wa_sidecar::{
     admin::{self, About, Pages},
     counters::{HandshakeResult, Limit, LinkEnd, LinkStatus, Registry, StreamEnd},
@@ -33,7 +34,9 @@ fn start(registry: &Arc<Registry>) -> SocketAddr {
             .enable_all()
             .build()
             .expect("a runtime");
-        runtime.block_on(admin::serve(listener, pages)).expect("served");
+        runtime
+            .block_on(admin::serve(Listener::Tcp(listener), pages))
+            .expect("served");
     });
     address
 }

@@ -48,6 +48,8 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("admin", "counters", "what it shows"),
     ("admin", "link::budget", "what it shows"),
     ("admin", "logs", "lines that were lost"),
+    ("admin", "net::accept::Accepting", "its connections, over TCP or a Unix socket"),
+    ("admin", "net::listen::Listener", "the socket that was bound for it"),
     ("config", "wire::Name", "names are judged where their form is known"),
     ("config", "crypto::secret", "secrets are judged where their form is known"),
     ("config", "logs", "formats and filters"),

@@ -16,7 +16,7 @@ mod exposition;
 mod metrics;
 mod status;
 
-use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -32,6 +32,7 @@ use tracing::{debug, warn};
 
 use crate::counters::{Limit, Registry};
 use crate::link::budget::Budget;
+use crate::net::{accept::Accepting, listen::Listener};
 
 /// More wait in the listener's backlog.
 const CONNECTIONS: usize = 64;
@@ -74,8 +75,8 @@ impl Pages {
 }
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, pages: Arc<Pages>) -> io::Result<Infallible> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+pub async fn serve(listener: Listener, pages: Arc<Pages>) -> io::Result<Infallible> {
+    let listener = Accepting::new(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {

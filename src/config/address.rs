@@ -6,10 +6,16 @@
 use std::{
     fmt, io,
     net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
 };
 
-/// A TCP address as an operator writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an operator writes before the path of a Unix socket.
+pub(super) const UNIX: &str = "unix:";
+/// `sun_path` with its terminator, unix(7).
+const MOST_PATH: usize = 107;
+
+/// An address as an operator writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     Ip(SocketAddr),
     /// Looked up anew each time it is used.
@@ -17,21 +23,35 @@ pub enum Address {
         host: String,
         port: u16,
     },
+    /// An absolute path.
+    Unix(PathBuf),
 }
 
 impl Address {
+    /// 0 if it has none.
     pub fn port(&self) -> u16 {
         match self {
             Address::Ip(address) => address.port(),
             Address::Name { port, .. } => *port,
+            Address::Unix(_) => 0,
         }
     }
 
-    /// Every socket address it stands for. Blocks for as long as the system's resolver takes.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Address::Unix(_))
+    }
+
+    /// Whether the system chooses the port: two of these are not one address.
+    pub fn is_chosen(&self) -> bool {
+        !self.is_unix() && self.port() == 0
+    }
+
+    /// Every socket address it stands for; a Unix socket has none. Blocks for as long as the system's resolver takes.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Address::Ip(address) => Ok(vec![*address]),
             Address::Name { host, port } => Ok((host.as_str(), *port).to_socket_addrs()?.collect()),
+            Address::Unix(_) => Ok(Vec::new()),
         }
     }
 
@@ -40,8 +60,8 @@ impl Address {
         if text.is_empty() {
             return Err("it is empty".into());
         }
-        if text.starts_with("unix:") {
-            return Err("Unix sockets are not supported yet".into());
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return check_path(path).map(Address::Unix);
         }
         if text.contains("://") || text.contains('/') {
             return Err("it is no URL: leave out the scheme and the path".into());
@@ -88,10 +108,27 @@ impl Address {
     /// One address to dial.
     pub fn parse_target(text: &str) -> Result<Self, String> {
         match Self::parse(text)? {
-            address if address.port() == 0 => Err("port 0 cannot be dialled".into()),
+            address if address.is_chosen() => Err("port 0 cannot be dialled".into()),
             address => Ok(address),
         }
     }
+}
+
+fn check_path(path: &str) -> Result<PathBuf, String> {
+    if !path.starts_with('/') {
+        return Err("the path of a Unix socket starts with '/': unix:/run/wa/message_socket".into());
+    }
+    if path.len() > MOST_PATH {
+        return Err(format!(
+            "the path has {} bytes, and {MOST_PATH} is the most of a Unix socket",
+            path.len()
+        ));
+    }
+    if path.contains('\0') || path.ends_with('/') || path.contains(',') {
+        return Err("the path names no file that can be a socket".into());
+    }
+    // The same file is the same address.
+    Ok(Path::new(path).components().collect())
 }
 
 /// Digits alone: `u16::parse` would take `+80` too.
@@ -127,6 +164,7 @@ impl fmt::Display for Address {
         match self {
             Address::Ip(address) => address.fmt(f),
             Address::Name { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "{UNIX}{}", path.display()),
         }
     }
 }
@@ -144,6 +182,7 @@ mod tests {
             "[fe80::1%2]:80",
             "core.example:7250",
             "a_b-1:1",
+            "unix:/run/wa/message_socket",
         ] {
             assert_eq!(Address::parse(text).map(|a| a.to_string()).as_deref(), Ok(text));
         }
@@ -152,9 +191,13 @@ mod tests {
     #[test]
     fn what_is_none_and_why() {
         let long = format!("{}:1", "a".repeat(64));
+        let deep = format!("unix:/{}", "a".repeat(107));
         for (text, why) in [
             ("", "empty"),
-            ("unix:/run/wa/message_socket", "Unix sockets are not supported yet"),
+            ("unix:message_socket", "starts with '/'"),
+            ("unix:@abstract", "starts with '/'"),
+            ("unix:/run/wa/", "names no file"),
+            (&deep, "107 is the most"),
             ("tcp://core:6250", "no URL"),
             ("127.0.0.1", "it has no port"),
             ("6250", "it has no host"),

@@ -46,7 +46,7 @@ fn list(text: &str, one: fn(&str) -> Result<Address, String>) -> Result<Vec<Addr
 
 /// Two of one address: one would never be reached, or could not be bound.
 fn distinct(addresses: &[Address]) -> Result<(), String> {
-    let fixed = addresses.iter().filter(|address| address.port() != 0);
+    let fixed = addresses.iter().filter(|address| !address.is_chosen());
     let mut seen = std::collections::HashSet::new();
     for address in fixed {
         if !seen.insert(address.to_string()) {

@@ -32,9 +32,10 @@ impl Key {
 }
 
 const BOTH: &[RoleName] = &[Webapp, Coreapp];
-const ADDRESS_FORM: &str = "HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets, or a host name";
+const ADDRESS_FORM: &str = "HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets, or a host name; or \
+     unix:/PATH";
 const ADDRESSES_FORM: &str = "HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets, or a host name; \
-     also a range of up to 1024 ports, HOST:FIRST-LAST, and a list of these, joined by commas";
+     also unix:/PATH, a range of up to 1024 ports, HOST:FIRST-LAST, and a list of these, joined by commas";
 const NAME_FORM: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 
 const fn key(name: &'static str, value_name: &'static str, help: &'static str) -> Key {
@@ -97,7 +98,7 @@ pub static ADMIN: Key = key(
     "ADDRESS",
     "Serve /metrics, /livez, /readyz and /status here; 'off' does not",
 )
-.right("HOST:PORT, or 'off'", "127.0.0.1:9464")
+.right("HOST:PORT, unix:/PATH, or 'off'", "127.0.0.1:9464")
 .default("127.0.0.1:9464");
 pub static CIPHER: Key = key(
     "cipher",
@@ -134,6 +135,9 @@ pub static DIAL_TIMEOUT: Key = key("dial-timeout", "TIME", "How long --upstream 
     .right("a time from 1ms to 5m, in ms, s or m", "5s")
     .default("5s")
     .only(&[Coreapp]);
+pub static SOCKET_MODE: Key = key("socket-mode", "MODE", "Who may connect to the Unix sockets made here")
+    .right("an octal mode of a file, up to 0777", "0660")
+    .default("0660");
 pub static DRAIN_TIMEOUT: Key = key(
     "drain-timeout",
     "TIME",
@@ -162,7 +166,7 @@ pub static ALLOW_WEAK_SECRET: Key = Key {
 };
 
 /// In the order in which `--help` and `check` list them.
-pub static ALL: [&Key; 19] = [
+pub static ALL: [&Key; 20] = [
     &LISTEN,
     &PEER,
     &UPSTREAM,
@@ -178,6 +182,7 @@ pub static ALL: [&Key; 19] = [
     &MAX_DIALS,
     &MAX_WAITING,
     &DIAL_TIMEOUT,
+    &SOCKET_MODE,
     &DRAIN_TIMEOUT,
     &LOG,
     &LOG_FORMAT,

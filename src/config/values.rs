@@ -51,6 +51,14 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// `0660`, `660`.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(mode),
+        _ => Err("it is not an octal mode up to 0777".into()),
+    }
+}
+
 pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| in_range(number(text)?, &range, |n| n.to_string())
 }

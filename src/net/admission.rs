@@ -8,8 +8,10 @@
 //! Promises: a stranger gets a fixed small buffer and one close; a link is handed on only after frame 0.
 //! Must not know: what a link is for.
 
+use super::accept::Accepting;
 use super::handshake::{ConfirmError, confirm};
 use super::repeat::Repeat;
+use super::socket::{Socket, Source};
 use super::{accept, clock, entropy};
 use crate::counters::{Counters, HandshakeResult, Limit, LinkStatus};
 use crate::link::Link;
@@ -22,13 +24,11 @@ use crate::sidecar::Sidecar;
 use crate::signals::Stop;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio::time::{Instant, timeout_at};
 
@@ -40,7 +40,7 @@ const MAX_UNCONFIRMED: usize = 64;
 /// A link that may have effects.
 pub struct Admitted {
     pub link: Link,
-    pub socket: TcpStream,
+    pub socket: Socket,
     pub status: LinkStatus,
     pub slot: LinkSlot,
 }
@@ -77,12 +77,7 @@ struct Admission {
 }
 
 /// Accepts, and hands each confirmed link to `give`. Does not end: a peer that dials while `stop` drains is told so.
-pub async fn admit_links(
-    listeners: Vec<TcpListener>,
-    sidecar: Sidecar,
-    give: impl Fn(Admitted) + 'static,
-    stop: &Stop,
-) {
+pub async fn admit_links(listeners: Vec<Accepting>, sidecar: Sidecar, give: impl Fn(Admitted) + 'static, stop: &Stop) {
     let acceptor = Acceptor::new(Arc::clone(&sidecar.keyring), sidecar.local.clone(), Limits::default());
     let admission = Rc::new(Admission {
         sidecar,
@@ -132,7 +127,7 @@ impl Admission {
     }
 
     /// The oldest stranger makes room for a new one.
-    fn accepted(self: &Rc<Self>, socket: TcpStream, source: SocketAddr) {
+    fn accepted(self: &Rc<Self>, socket: Socket, source: Source) {
         let mut strangers = self.strangers.borrow_mut();
         strangers.retain(|stranger| !stranger.is_known());
         if strangers.len() >= MAX_UNAUTHENTICATED
@@ -149,13 +144,13 @@ impl Admission {
         });
     }
 
-    async fn admit(self: Rc<Self>, mut socket: TcpStream, source: SocketAddr, known: Rc<std::cell::Cell<bool>>) {
+    async fn admit(self: Rc<Self>, mut socket: Socket, source: Source, known: Rc<std::cell::Cell<bool>>) {
         let accepted = Instant::now();
         let mut message1 = [0; MESSAGE_LEN];
         match timeout_at(accepted + MESSAGE_1_WITHIN, socket.read_exact(&mut message1)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(_)) => return self.failed(source.ip(), HandshakeResult::Disconnected),
-            Err(_) => return self.failed(source.ip(), HandshakeResult::Timeout),
+            Ok(Err(_)) => return self.failed(source, HandshakeResult::Disconnected),
+            Err(_) => return self.failed(source, HandshakeResult::Timeout),
         }
         let mut room = None;
         let load = Load {
@@ -175,7 +170,7 @@ impl Admission {
         );
         let result = verdict.result();
         match verdict {
-            Verdict::Close { .. } => self.failed(source.ip(), result),
+            Verdict::Close { .. } => self.failed(source, result),
             Verdict::Refuse {
                 message2,
                 result: refusal,
@@ -188,7 +183,7 @@ impl Admission {
                 if let Some(difference_ms) = clock_difference_ms {
                     self.sidecar.registry.handshake_clock(difference_ms);
                 }
-                if self.said.first(result.label(), &source.ip().to_string()) {
+                if self.said.first(result.label(), &source.to_string()) {
                     let peer_name = peer
                         .and_then(|peer| peer.name)
                         .map(|name| name.to_string())
@@ -197,7 +192,7 @@ impl Admission {
                     tracing::warn!(
                         event = "handshake_refused",
                         reason = result.label(),
-                        peer = %source.ip(),
+                        peer = %source,
                         peer_name,
                         figure,
                         "{explanation}"
@@ -254,16 +249,16 @@ impl Admission {
 
     async fn confirm(
         &self,
-        mut socket: TcpStream,
-        source: SocketAddr,
+        mut socket: Socket,
+        source: Source,
         message2: [u8; MESSAGE_LEN],
         mut established: Established,
         room: Room,
     ) -> Result<(), ConfirmError> {
-        let _ = socket.set_nodelay(true);
+        let _ = socket.set_nodelay();
         established.written(clock::instant());
         socket.write_all(&message2).await?;
-        let status = self.sidecar.status(&established, source.ip().to_string());
+        let status = self.sidecar.status(&established, source.to_string());
         let clock_difference_ms = established.clock_difference_ms;
         let secret_used = established.secret;
         let Room {
@@ -286,7 +281,7 @@ impl Admission {
         self.sidecar.registry.handshake_clock(clock_difference_ms);
         tracing::info!(
             event = "link_up",
-            peer = %source.ip(),
+            peer = %source,
             peer_name = %status.peer_name,
             suite = status.suite,
             secret = ?secret_used,
@@ -302,23 +297,23 @@ impl Admission {
         Ok(())
     }
 
-    fn unconfirmed(&self, source: SocketAddr, why: &str) {
+    fn unconfirmed(&self, source: Source, why: &str) {
         self.counters().handshake(HandshakeResult::Unconfirmed);
         if self
             .said
-            .first(HandshakeResult::Unconfirmed.label(), &source.ip().to_string())
+            .first(HandshakeResult::Unconfirmed.label(), &source.to_string())
         {
             tracing::warn!(
                 event = "handshake_failed",
                 reason = HandshakeResult::Unconfirmed.label(),
-                peer = %source.ip(),
+                peer = %source,
                 "authenticated, but the link was never confirmed ({why}): a replayed handshake, or the connection broke"
             );
         }
     }
 
     /// Closed without an answer. A source that does it again and again is logged every 10 s.
-    fn failed(&self, source: IpAddr, result: HandshakeResult) {
+    fn failed(&self, source: Source, result: HandshakeResult) {
         self.counters().handshake(result);
         if !self.said.first(result.label(), &source.to_string()) {
             self.counters().limit_hit(Limit::FailureRate);

@@ -1,16 +1,18 @@
 //! An app's socket: reads, writes and ends that keep the promise of a trusted end of stream.
 //!
 //! Promises: dropping it sends RST, whatever state it is in, until [`AppSocket::close_in_order`]; an end of input is reported
-//! only if no call has failed before in a way that could fake one; readiness is asked for before a call is repeated.
+//! only if no call has failed before in a way that could fake one; readiness is asked for before a call is repeated. Over a Unix
+//! socket, which has no RST, the first holds as far as [`Held`] reaches: the app must have sent something.
 //! Must not know: links, streams, frames.
 
+use super::held::Held;
+use super::socket::Socket;
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 /// What a read gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,9 @@ pub struct Broken;
 /// A connection to an app.
 #[derive(Debug)]
 pub struct AppSocket {
-    io: TcpStream,
+    io: Socket,
+    /// Of a Unix socket.
+    held: Option<Held>,
     /// A call has failed: a later read of 0 says nothing.
     failed: Cell<bool>,
     /// Writes fail because the app closed after it had ended its output in order; what it sent is still whole.
@@ -38,9 +42,14 @@ pub struct AppSocket {
 }
 
 impl AppSocket {
-    /// `io` must carry zero linger from birth (accepted: inherited from the listener; dialled: set before connect).
-    pub fn new(io: TcpStream) -> Self {
+    /// TCP must carry zero linger from birth (accepted: inherited from the listener; dialled: set before connect).
+    pub fn new(io: Socket) -> Self {
+        let held = match io {
+            Socket::Tcp(_) => None,
+            Socket::Unix(_) => Some(Held::new()),
+        };
         Self {
+            held,
             io,
             failed: Cell::new(false),
             unwritable: Cell::new(false),
@@ -59,7 +68,10 @@ impl AppSocket {
         let mut got = 0;
         // A short read has drained the socket: clearing its readiness here saves the read that would say so.
         let result = self.io.try_io(Interest::READABLE, || {
-            got = rustix::io::read(&self.io, &mut *room)?;
+            got = match &self.held {
+                None => rustix::io::read(&self.io, &mut *room)?,
+                Some(held) => held.read(&self.io, room)?,
+            };
             if 0 < got && got < room.len() {
                 Err(ErrorKind::WouldBlock.into())
             } else {
@@ -108,8 +120,13 @@ impl AppSocket {
 
     /// Linux answers EPIPE to the first call after a RST if the app's FIN had arrived before it, else ECONNRESET: only in the first
     /// case is what the app sent whole, and a server that answers early and closes must not lose its answer.
+    ///
+    /// A Unix socket answers EPIPE in both cases, and keeps ECONNRESET for who asks if the app left bytes unread.
     fn write_failed(&self, error: &io::Error) -> Result<(), Broken> {
         if error.kind() != ErrorKind::BrokenPipe {
+            return self.fail();
+        }
+        if self.held.is_some() && matches!(self.io.take_error(), Ok(Some(_))) {
             return self.fail();
         }
         self.unwritable.set(true);
@@ -150,7 +167,10 @@ impl AppSocket {
 
     /// Closes without RST: both directions ended in order.
     pub fn close_in_order(self) {
-        let _ = SockRef::from(&self.io).set_linger(None);
+        if let Some(held) = &self.held {
+            held.let_go(&self.io);
+        }
+        let _ = self.io.set_linger(None);
     }
 }
 

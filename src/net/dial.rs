@@ -1,13 +1,14 @@
-//! Dialling: TCP connections to apps and to peers.
+//! Dialling: connections to apps and to peers, over TCP or to Unix sockets.
 
 use super::app::AppSocket;
+use super::socket::Socket;
 use crate::config::Address;
 use crate::wire::message::Code;
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
 
 /// Why nothing was connected.
@@ -51,7 +52,14 @@ async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, DialError> {
 }
 
 /// Connects to the first address that answers; `prepare` sets each socket up before it connects.
-async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<()>) -> Result<TcpStream, DialError> {
+async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<()>) -> Result<Socket, DialError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Refused(error),
+        _ => DialError::Failed(error),
+    };
+    if let Address::Unix(path) = address {
+        return UnixStream::connect(path).await.map(Socket::Unix).map_err(failed);
+    }
     let mut last = DialError::Name(io::ErrorKind::NotFound.into());
     for candidate in resolve(address).await? {
         let attempt = async {
@@ -64,9 +72,8 @@ async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<
             socket.connect(candidate).await
         };
         match attempt.await {
-            Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => last = DialError::Refused(error),
-            Err(error) => last = DialError::Failed(error),
+            Ok(stream) => return Ok(Socket::Tcp(stream)),
+            Err(error) => last = failed(error),
         }
     }
     Err(last)
@@ -79,6 +86,6 @@ pub async fn app(address: &Address, limit: Duration) -> Result<AppSocket, DialEr
 }
 
 /// Connects to a peer.
-pub async fn peer(address: &Address) -> Result<TcpStream, DialError> {
+pub async fn peer(address: &Address) -> Result<Socket, DialError> {
     connect(address, |socket| socket.set_tcp_nodelay(true)).await
 }

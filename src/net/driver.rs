@@ -12,6 +12,7 @@
 
 use super::clock;
 use super::inlet::Inlet;
+use super::socket::Socket;
 use super::stream::App;
 use crate::counters::{LinkEnd, LinkEntry};
 use crate::link::buffers::Buffers;
@@ -28,7 +29,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// Reads of the link in one turn, for the other links' and the apps' sake.
@@ -74,7 +74,7 @@ pub struct Carrier {
     pub buffers: Rc<RefCell<Buffers>>,
     pub status: LinkEntry,
     /// `None` once the link is over: apps that are still given the rest of a whole answer keep the carrier, not the connection.
-    pub(super) socket: RefCell<Option<TcpStream>>,
+    pub(super) socket: RefCell<Option<Socket>>,
     apps: RefCell<ById<Rc<App>>>,
     driver: Cell<Option<Waker>>,
     /// The socket took less than it was given; wait for it before sealing more.
@@ -91,7 +91,7 @@ pub struct Carrier {
 impl Carrier {
     pub fn new(
         link: Link,
-        socket: TcpStream,
+        socket: Socket,
         buffers: Rc<RefCell<Buffers>>,
         status: LinkEntry,
         on_open: Option<OnOpen>,
@@ -299,7 +299,7 @@ impl Carrier {
             && !matches!(over, Over::Closed)
         {
             // Fatal ends are abortive: the peer must not read an end in order (SPEC section 1).
-            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            let _ = socket.set_linger(Some(Duration::ZERO));
         }
         self.draining.notify_waiters();
         over

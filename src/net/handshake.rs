@@ -1,5 +1,6 @@
 //! The handshake over a socket: the initiator's side whole, the responder's in the steps that its limits are about.
 
+use super::socket::Socket;
 use super::{clock, dial, entropy};
 use crate::counters::HandshakeResult;
 use crate::crypto::Keyring;
@@ -10,7 +11,6 @@ use crate::wire::frame::{HEADER_LEN, Header, MAX_CONFIRMATION_LENGTH};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Why an attempt did not give a link.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl InitiateError {
 
 /// Message 1, message 2 (SPEC section 3), as the initiator.
 pub async fn initiate(
-    socket: &mut TcpStream,
+    socket: &mut Socket,
     keyring: &Keyring,
     local: &Local,
     first: FirstWindows,
@@ -120,7 +120,7 @@ pub enum ConfirmError {
 }
 
 /// Reads frame 0 into a fixed small buffer: only then may a link have side effects (SPEC 3.6).
-pub async fn confirm(socket: &mut TcpStream, link: &mut Link) -> Result<(), ConfirmError> {
+pub async fn confirm(socket: &mut Socket, link: &mut Link) -> Result<(), ConfirmError> {
     let mut frame = [0; HEADER_LEN + MAX_CONFIRMATION_LENGTH as usize];
     socket.read_exact(&mut frame[..HEADER_LEN]).await?;
     let (header, rest) = frame.split_at_mut(HEADER_LEN);

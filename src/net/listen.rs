@@ -1,17 +1,20 @@
 //! Binding, before any thread starts and any privilege is given up.
 //!
 //! Promises: a socket listens when [`bind`] returns; what accepted sockets must be from birth they inherit from it. An
-//! error says which address, why, who may hold it and what to type.
+//! error says which address, why, who may hold it and what to type. The file of a Unix socket is unlinked if the start fails after it.
 //! Must not know: runtimes (the sockets are non-blocking and std's), roles.
 
 use std::{
     io::{self, ErrorKind},
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::unix::{self, SocketFiles, UnixError};
 use crate::config::Address;
 
 /// What an accepted connection is for.
@@ -36,11 +39,37 @@ impl For {
 
 const BACKLOG: i32 = 4096;
 
+/// A bound, listening, non-blocking socket.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    /// With its path.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// The same socket again, for another thread.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener, path) => Self::Unix(listener.try_clone()?, path.clone()),
+        })
+    }
+
+    /// What it is bound to: the port that the system chose, where it did.
+    pub fn address(&self) -> io::Result<Address> {
+        Ok(match self {
+            Self::Tcp(listener) => Address::Ip(listener.local_addr()?),
+            Self::Unix(_, path) => Address::Unix(path.clone()),
+        })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}\n  {advice}")]
+#[error("cannot listen on {address}: {cause}\n  {advice}")]
 pub struct BindError {
     pub address: Address,
-    pub source: io::Error,
+    cause: String,
     advice: String,
 }
 
@@ -69,19 +98,63 @@ impl BindError {
         };
         Self {
             address: address.clone(),
-            source,
+            cause: source.to_string(),
+            advice,
+        }
+    }
+
+    fn unix(address: &Address, path: &Path, error: &UnixError) -> Self {
+        let shown = path.display();
+        let directory = path.parent().unwrap_or(path).display();
+        let advice = match error {
+            UnixError::NoDirectory => format!("Make it, writable for the user of this sidecar:  mkdir -p {directory}"),
+            UnixError::Alive => format!(
+                "It is the app itself, or a sidecar that still runs. To see which:  ss -lxp | grep {shown}\n  \
+                 Stop that one, or listen elsewhere."
+            ),
+            UnixError::NotASocket => {
+                format!("It is left alone. See what it is:  ls -l {shown}\n  Move it away, or listen elsewhere.")
+            }
+            UnixError::Stale(_) => format!("Remove it:  rm {shown}"),
+            UnixError::Io(_) => {
+                format!("The user of this sidecar must be allowed to write to the directory:  ls -ld {directory}")
+            }
+        };
+        Self {
+            address: address.clone(),
+            cause: error.to_string(),
             advice,
         }
     }
 }
 
-/// Listens on all of them, or on none.
-pub fn bind_all(addresses: &[Address], purpose: For) -> Result<Vec<TcpListener>, BindError> {
-    addresses.iter().map(|address| bind(address, purpose)).collect()
+/// Binds what a process listens on, and remembers the files that it made.
+#[derive(Debug)]
+pub struct Binder {
+    /// The mode of a Unix socket's file.
+    pub socket_mode: u32,
+    pub files: SocketFiles,
+}
+
+impl Binder {
+    /// Listens on all of them, or on none.
+    pub fn bind_all(&mut self, addresses: &[Address], purpose: For) -> Result<Vec<Listener>, BindError> {
+        addresses.iter().map(|address| self.bind(address, purpose)).collect()
+    }
+
+    pub fn bind(&mut self, address: &Address, purpose: For) -> Result<Listener, BindError> {
+        let Address::Unix(path) = address else {
+            return bind(address, purpose).map(Listener::Tcp);
+        };
+        let (listener, file) =
+            unix::bind(path, self.socket_mode, BACKLOG).map_err(|error| BindError::unix(address, path, &error))?;
+        self.files.add(file);
+        Ok(Listener::Unix(listener, path.clone()))
+    }
 }
 
 /// Listens on the first of the address's socket addresses that can be had.
-pub fn bind(address: &Address, purpose: For) -> Result<TcpListener, BindError> {
+fn bind(address: &Address, purpose: For) -> Result<TcpListener, BindError> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for candidate in address
         .resolve()

@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod positions;
+mod unix;
 
 use harness::app;
 use std::io::{ErrorKind, Read, Write};
