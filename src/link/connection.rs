@@ -159,9 +159,7 @@ impl Link {
             self.rekey.start(entropy)?;
         }
         if instant >= self.next_tick {
-            // From when it was due, so that late timers do not add up; from now, if a whole tick was missed.
-            let next = self.next_tick + TICK;
-            self.next_tick = if next > instant { next } else { instant + TICK };
+            self.next_tick = instant + TICK;
             self.tick += 1;
             self.ping_marked = true;
             self.streams.flush_owed();

@@ -3,11 +3,5 @@
 #[path = "../simulation/mod.rs"]
 mod simulation;
 
-mod clock;
-mod confirmation;
-mod credit;
 mod pace;
-mod rekey;
-mod stall;
 mod streams;
-mod table;
