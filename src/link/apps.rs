@@ -112,6 +112,8 @@ impl Link {
         );
         stream.send.sent += n as u64;
         stream.send.last_tick = self.tick;
+        // It is not idle after all.
+        stream.said(Note::Yield);
         self.outbox.commit(id, n);
         self.counters.plaintext_sent.add(n as u64);
     }

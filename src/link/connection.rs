@@ -159,7 +159,9 @@ impl Link {
             self.rekey.start(entropy)?;
         }
         if instant >= self.next_tick {
-            self.next_tick = instant + TICK;
+            // From when it was due, so that late timers do not add up; from now, if a whole tick was missed.
+            let next = self.next_tick + TICK;
+            self.next_tick = if next > instant { next } else { instant + TICK };
             self.tick += 1;
             self.ping_marked = true;
             self.streams.flush_owed();

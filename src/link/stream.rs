@@ -235,9 +235,12 @@ impl RecvHalf {
         Ok(())
     }
 
-    /// Copies what the app did not take. `false`: the peer would have overrun its credit.
+    /// Copies what the app did not take, unless it has broken since. `false`: the peer would have overrun its credit.
     #[must_use]
     pub fn store(&mut self, bytes: &[u8]) -> bool {
+        if self.discard {
+            return true;
+        }
         let bound = usize::try_from(self.first + self.growth).unwrap_or(usize::MAX);
         self.queue.push(bytes, bound)
     }

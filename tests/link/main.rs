@@ -3,5 +3,11 @@
 #[path = "../simulation/mod.rs"]
 mod simulation;
 
+mod clock;
+mod confirmation;
+mod credit;
 mod pace;
+mod rekey;
+mod stall;
 mod streams;
+mod table;

@@ -52,6 +52,8 @@ pub struct App {
     pub ready: bool,
     /// It let go of the stream.
     pub done: bool,
+    /// In the middle of everything.
+    pub died: bool,
     pub(super) allowance: u64,
 }
 
@@ -75,6 +77,7 @@ impl App {
             queued: false,
             ready: true,
             done: false,
+            died: false,
             allowance: 0,
         }
     }
@@ -93,6 +96,11 @@ impl App {
         self.taking = taking;
         self.allowance = if let Taking::Allowance(n) = taking { n } else { 0 };
         self.ready = true;
+    }
+
+    pub fn die(&mut self) {
+        self.done = true;
+        self.died = true;
     }
 
     /// Each [`Self::STEP`].

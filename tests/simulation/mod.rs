@@ -10,12 +10,16 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod app;
+mod choices;
+pub mod hostile;
 mod pair;
 mod path;
 mod raw;
+pub mod schedule;
 mod side;
 
 pub use app::{App, Ending, Taking, check, fill};
+pub use choices::Choices;
 pub use pair::Pair;
 pub use path::Path;
 pub use raw::{Raw, against_initiator, against_responder, unconfirmed_responder};

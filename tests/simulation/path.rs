@@ -3,6 +3,7 @@
 use super::{Random, Time};
 use std::collections::VecDeque;
 
+/// Of a slow line; of a fast one what it carries in 2 ms leaves at once.
 const PACKET: usize = 1460;
 
 /// One direction of a TCP connection.
@@ -13,6 +14,8 @@ pub struct Path {
     pub bytes_per_second: Option<u64>,
     /// What arrives is handed over in pieces of at most this; 0: as it comes.
     pub largest_piece: usize,
+    /// What a write takes at most; 0: as it comes.
+    pub largest_write: usize,
     /// Cut, but nobody noticed: nothing leaves the socket and nothing arrives.
     pub partitioned: bool,
     /// The sender has closed, or its host is gone: after what is in flight comes the end.
@@ -25,6 +28,10 @@ pub struct Path {
 impl Path {
     /// The socket takes what fits under its limit of unsent bytes.
     pub fn write(&mut self, bytes: &[u8], unsent_limit: usize, t: Time) -> usize {
+        let bytes = match self.largest_write {
+            0 => bytes,
+            n => &bytes[..bytes.len().min(n)],
+        };
         let mut written = 0;
         while written < bytes.len() {
             let n = unsent_limit
@@ -57,7 +64,7 @@ impl Path {
             None => {}
             Some(rate) => {
                 while self.line_free <= t && !self.unsent.is_empty() {
-                    let n = self.unsent.len().min(PACKET);
+                    let n = self.unsent.len().min(PACKET.max(rate as usize / 500));
                     let packet = self.unsent.drain(..n).collect();
                     self.line_free = self.line_free.max(t) + n as u64 * 1_000_000 / rate;
                     self.flight.push_back((self.line_free + self.delay, packet));
@@ -104,6 +111,20 @@ impl Path {
     /// Everything has arrived.
     pub fn is_empty(&self) -> bool {
         self.unsent.is_empty() && self.flight.is_empty()
+    }
+
+    /// For messages of failed tests.
+    pub fn describe(&self) -> String {
+        let first = self.flight.front().map(|(at, bytes)| (*at, bytes.len()));
+        format!(
+            "{} unsent, {} packets on the way, the first {first:?}, line free at {}, {:?} bytes/s, writes of {}, pieces of {}",
+            self.unsent.len(),
+            self.flight.len(),
+            self.line_free,
+            self.bytes_per_second,
+            self.largest_write,
+            self.largest_piece
+        )
     }
 
     /// Bytes of the next frames are altered, kept or dropped by a test.

@@ -67,10 +67,14 @@ impl Side {
 
     /// Opens a stream and gives it `app`'s plan.
     pub fn open(&mut self, app: App, t: Time) -> u32 {
+        self.link_open(app, t).expect("room")
+    }
+
+    pub fn link_open(&mut self, app: App, t: Time) -> Result<u32, wa_sidecar::link::OpenError> {
         let now = self.clock.now(t).instant;
-        let id = self.link.open(&mut self.buffers, b"", now).expect("room");
+        let id = self.link.open(&mut self.buffers, b"", now)?;
         self.apps.insert(id, App { id, ..app });
-        id
+        Ok(id)
     }
 
     pub fn end_by(&mut self, over: Over, out: &mut Path) {
@@ -245,7 +249,7 @@ impl Side {
         Ok(())
     }
 
-    fn apps_turn(&mut self, t: Time) -> bool {
+    pub fn apps_turn(&mut self, t: Time) -> bool {
         let now = self.clock.now(t).instant;
         let mut moved = false;
         for app in self.apps.values_mut() {
