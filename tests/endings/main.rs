@@ -5,7 +5,9 @@
 mod harness;
 
 mod apps;
+mod links;
 mod processes;
+mod relay;
 mod streams;
 
 use harness::{Pair, connect};
