@@ -87,9 +87,9 @@ impl Stage {
         let secret = cli::new_secret()?;
         let listener = bind("the stand-in Coreapp")?;
         let app = listener.local_addr().map_err(internal)?;
-        standin::serve(listener).map_err(internal)?;
+        standin::serve(listener).map_err(no_thread)?;
         let core = Sidecar::start("coreapp", "--upstream", app, &secret)?;
-        let tap = Tap::start(bind("the tap")?, core.listen, MARKER).map_err(internal)?;
+        let tap = Tap::start(bind("the tap")?, core.listen, MARKER).map_err(no_thread)?;
         let mut web = Sidecar::start("webapp", "--peer", tap.address, &secret)?;
         let link_up = web.event("link_up")?;
         Ok(Self {
@@ -134,7 +134,8 @@ impl Stage {
         out.line("    The client calls the webapp sidecar as if that were Coreapp. Both sidecars got one fresh")?;
         out.line("    secret, WA_SECRET, in their environment. The tap has none: it sees what the wire carries.")?;
 
-        let seen = tap.seen();
+        let whole = |way: &tap::Way| way.handshake.len() == tap::HANDSHAKE_LEN;
+        let seen = tap.seen_once(|seen| whole(&seen.there) && whole(&seen.back));
         out.headline("The handshake, as the tap saw it")?;
         out.line("")?;
         out.line(format!(
@@ -154,22 +155,23 @@ impl Stage {
     }
 
     fn show_one_call(&self, out: &Out) -> Result<(), Failure> {
-        let (called, seen) = self.tap.record(|| standin::call(self.web.listen, 0));
+        let (request, answer) = (standin::request(0), standin::answer(0));
+        let (called, seen) = self.tap.record(
+            || standin::call(self.web.listen, 0),
+            |seen| seen.there.carrier_of(request.len()).is_some() && seen.back.carrier_of(answer.len()).is_some(),
+        );
         out.headline("One call: what the apps see, beside what is on the wire")?;
         let took = match called {
             Ok(took) => took,
             Err(wrong) => return Err(self.explained(&format!("the first call {wrong}"))),
         };
-        let (request, answer) = (standin::request(0), standin::answer(0));
-        for (from, to, bytes, frames) in [
-            ("client", "Coreapp", &request, &seen.there.recorded),
-            ("Coreapp", "client", &answer, &seen.back.recorded),
+        for (from, to, bytes, way) in [
+            ("client", "Coreapp", &request, &seen.there),
+            ("Coreapp", "client", &answer, &seen.back),
         ] {
             out.line(format!("\n  {from} -> {to}, plain, {} bytes", bytes.len()))?;
             out.plain(bytes)?;
-            // A smaller one is a PING or a CREDIT of its own.
-            let carries = |frame: &&Vec<u8>| frame.len() > bytes.len() + crate::wire::frame::HEADER_LEN;
-            let Some(frame) = frames.iter().find(carries) else {
+            let Some(frame) = way.carrier_of(bytes.len()) else {
                 return Err(Failure::new(
                     Exit::Internal,
                     "the tap saw no frame that could have carried it",
@@ -395,8 +397,19 @@ fn watch_signals() -> Result<Receiver<()>, Failure> {
             std::process::exit(Exit::Internal as i32);
         });
     });
-    watching.map_err(internal)?;
+    watching.map_err(no_thread)?;
     Ok(inbox)
+}
+
+/// Threads are all that these can lack.
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format!(
+            "cannot start a thread: {error}\n  \
+             Is there a limit on processes or open files?  ulimit -u; ulimit -n"
+        ),
+    )
 }
 
 fn internal(error: impl ToString) -> Failure {

@@ -4,16 +4,18 @@
 //! anybody on the path could.
 //! Must not know: keys.
 
-use crate::wire::frame::{HEADER_LEN, Header};
+use crate::wire::frame::{HEADER_LEN, Header, TAG_LEN};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A handshake message (proto/SPEC.md 3.1); frames follow it.
-const HANDSHAKE_LEN: usize = 512;
+pub const HANDSHAKE_LEN: usize = 512;
 /// Frames that are kept while `Tap::record` records.
 const KEPT: usize = 64;
+const SOON: Duration = Duration::from_secs(1);
 
 /// Listens where the webapp's sidecar dials.
 pub struct Tap {
@@ -63,8 +65,20 @@ impl Tap {
         lock(&self.seen).clone()
     }
 
-    /// What is seen while `act` runs, with whole frames.
-    pub fn record<T>(&self, act: impl FnOnce() -> T) -> (T, Seen) {
+    /// What was seen once it is `enough`, or after a second: bytes are passed on before they are looked at.
+    pub fn seen_once(&self, enough: impl Fn(&Seen) -> bool) -> Seen {
+        let until = Instant::now() + SOON;
+        loop {
+            let seen = self.seen();
+            if enough(&seen) || Instant::now() >= until {
+                return seen;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What is seen of `act`, with whole frames, until it is `enough`.
+    pub fn record<T>(&self, act: impl FnOnce() -> T, enough: impl Fn(&Seen) -> bool) -> (T, Seen) {
         {
             let mut seen = lock(&self.seen);
             seen.recording = true;
@@ -72,9 +86,18 @@ impl Tap {
             seen.back.recorded.clear();
         }
         let acted = act();
-        let mut seen = lock(&self.seen);
-        seen.recording = false;
-        (acted, seen.clone())
+        let seen = self.seen_once(enough);
+        lock(&self.seen).recording = false;
+        (acted, seen)
+    }
+}
+
+impl Way {
+    /// The first frame in which so many bytes can have travelled: a smaller one is a PING or a CREDIT of its own.
+    pub fn carrier_of(&self, bytes: usize) -> Option<&[u8]> {
+        let least = HEADER_LEN + bytes + TAG_LEN;
+        let mut frames = self.recorded.iter().map(Vec::as_slice);
+        frames.find(|frame| frame.len() > least)
     }
 }
 
@@ -208,14 +231,14 @@ mod tests {
         let tap = Tap::start(near, far.local_addr().expect("bound"), "x").expect("started");
         let mut a = TcpStream::connect(tap.address).expect("connected");
         let (mut b, _) = far.accept().expect("relayed");
-        let (answered, seen) = tap.record(|| {
+        let act = || {
             a.write_all(b"ping").expect("sent");
             b.read_exact(&mut [0; 4]).expect("passed");
             b.write_all(b"pong").expect("sent");
             a.read_exact(&mut [0; 4]).expect("passed");
-            true
-        });
-        assert!(answered && seen.links == 1);
+        };
+        let ((), seen) = tap.record(act, |seen| seen.there.bytes == 4 && seen.back.bytes == 4);
+        assert_eq!((seen.links, seen.there.bytes, seen.back.bytes), (1, 4, 4));
         drop(b);
         assert_eq!(a.read(&mut [0; 1]).expect("the end"), 0);
     }

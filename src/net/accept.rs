@@ -44,7 +44,12 @@ pub async fn next(listener: &Accepting, counters: &Counters) -> (Socket, Source)
             Err(error) => {
                 // EMFILE and its kind come back at once as long as they last.
                 counters.limit_hit(Limit::OpenFiles);
-                tracing::debug!(event = "accept_failed", reason = %error, "trying again");
+                tracing::warn!(
+                    event = "limit_hit",
+                    limit = Limit::OpenFiles.label(),
+                    reason = %error,
+                    "cannot accept; trying again every 0.1 s. Raise the limit of open files:  ulimit -n 65536"
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         }

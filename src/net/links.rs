@@ -34,7 +34,6 @@ impl Links {
             counters.link_ended(over.end());
             say(&carrier, &over);
             ended();
-            carrier.farewell().await;
         });
     }
 
