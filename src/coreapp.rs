@@ -160,6 +160,11 @@ async fn work(
         let Some(job) = job else { break };
         worker.take(job, Arc::clone(&links));
     }
+    // Links that were admitted when the drain began: they too are told, and their streams served.
+    jobs.close();
+    while let Ok(job) = jobs.try_recv() {
+        worker.take(job, Arc::clone(&links));
+    }
     worker.links.drain(drain_timeout, &stop.now).await;
 }
 
@@ -210,14 +215,6 @@ impl Worker {
         };
         let Ok(permit) = Arc::clone(&self.shared.dials).try_acquire_owned() else {
             self.counters.limit_hit(Limit::Dials);
-            if self.said.first("dials", "") {
-                tracing::warn!(
-                    event = "limit_hit",
-                    limit = Limit::Dials.label(),
-                    reason = "busy",
-                    "as many dials to the app are in flight as --max-dials allows; new streams are reset"
-                );
-            }
             carrier.refuse(id, Code::Busy);
             return;
         };

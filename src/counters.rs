@@ -351,9 +351,16 @@ impl Deref for LinkEntry {
     }
 }
 
+impl LinkEntry {
+    /// Takes the link off the list: it is not up any more, though something still needs to know of it.
+    pub fn unlist(&self) {
+        lock(&self.registry.links).retain(|link| !Arc::ptr_eq(link, &self.link));
+    }
+}
+
 impl Drop for LinkEntry {
     fn drop(&mut self) {
-        lock(&self.registry.links).retain(|link| !Arc::ptr_eq(link, &self.link));
+        self.unlist();
     }
 }
 

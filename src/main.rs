@@ -16,6 +16,7 @@ use wa_sidecar::{
     counters::{Limit, Registry},
     demo, health, logs,
     net::{
+        limits,
         listen::{Binder, For, Listener},
         unix::SocketFiles,
     },
@@ -102,6 +103,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
         .map_err(internal)?;
     let ended = control.block_on(async {
         let stop = signals::watch().map_err(internal)?;
+        tokio::spawn(limits::watch(Arc::clone(&registry)));
         if let Some(listener) = admin {
             let address = listener.address().map_err(internal)?;
             let pages = Arc::new(Pages::new(registry.clone(), about(&config, &sidecar)).map_err(internal)?);

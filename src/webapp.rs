@@ -1,7 +1,7 @@
 //! Role `webapp`: accepts apps, dials links to the peer, opens a stream for each app.
 //!
 //! Promises: an app that cannot be carried is reset, never left to wait longer than [`WAIT_FOR_LINK`]; a lost link is dialled
-//! anew at once (after a pause if it was up for a moment only), and then with growing pauses.
+//! anew at once, unless it had hardly been up, and then with growing pauses.
 //! Must not know: bytes of the wire, keys.
 
 use crate::config::{Address, Service};
@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// An app that was accepted while no link is up waits this long for one.
 pub const WAIT_FOR_LINK: Duration = Duration::from_secs(3);
@@ -34,7 +35,7 @@ pub const WAIT_FOR_LINK: Duration = Duration::from_secs(3);
 const ATTEMPT: Duration = Duration::from_millis(1500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A link that was lost sooner is not dialled anew at once: whoever ends every link would set the pace of the dials.
+/// A link that was lost sooner is dialled anew after a pause that grows: else whoever ends every link would set the pace of the dials.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// What only this role has.
@@ -54,7 +55,7 @@ pub struct Door {
 struct Shared {
     sidecar: Sidecar,
     settings: Settings,
-    /// Of all workers.
+    /// Links that take streams, of all workers.
     links_up: AtomicUsize,
     waiting: AtomicUsize,
 }
@@ -102,6 +103,7 @@ struct Worker {
     changed: Notify,
     links: Links,
     said: Repeat,
+    drain: CancellationToken,
 }
 
 async fn work(shared: Arc<Shared>, doors: Vec<Door>, counters: Arc<Counters>, stop: Stop) {
@@ -114,6 +116,7 @@ async fn work(shared: Arc<Shared>, doors: Vec<Door>, counters: Arc<Counters>, st
         changed: Notify::new(),
         links: Links::default(),
         said: Repeat::default(),
+        drain: stop.drain.clone(),
     });
     let mut tasks = vec![tokio::task::spawn_local(keep_link(Rc::clone(&worker)))];
     for Door { listener, service } in doors {
@@ -200,12 +203,13 @@ impl Worker {
                 changed.await;
             }
         });
-        let found = found.await.ok();
+        let found = tokio::select! {
+            biased;
+            found = found => found.map_err(|_| "no_link"),
+            () = self.drain.cancelled() => Err("draining"),
+        };
         shared.waiting.fetch_sub(1, Relaxed);
-        if found.is_none() {
-            self.refuse("no_link");
-        }
-        found
+        found.map_err(|reason| self.refuse(reason)).ok()
     }
 
     /// The peer did not serve a stream: its app was reset.
@@ -243,14 +247,12 @@ impl Worker {
     fn up(&self, carrier: Rc<Carrier>) {
         *self.current.borrow_mut() = Some(carrier);
         self.changed.notify_waiters();
-        self.counters.links_up.add(1);
         self.shared.links_up.fetch_add(1, Relaxed);
         self.shared.sidecar.registry.readiness.ready();
     }
 
     fn down(&self) {
         *self.current.borrow_mut() = None;
-        self.counters.links_up.add(-1);
         if self.shared.links_up.fetch_sub(1, Relaxed) == 1 {
             let why = format!("no link to {}", self.shared.settings.peer);
             self.shared.sidecar.registry.readiness.not_ready(why);
@@ -267,24 +269,28 @@ async fn keep_link(worker: Rc<Worker>) {
             .unwrap_or(Err(InitiateError::Timeout(ATTEMPT)))
         {
             Ok((link, socket, status)) => {
-                pause = FIRST_PAUSE;
                 worker.said.forget();
                 let carrier = Carrier::new(link, socket, Rc::clone(&worker.buffers), status, None);
                 worker.up(Rc::clone(&carrier));
+                let counters = Arc::clone(&worker.counters);
+                counters.links_up.add(1);
+                let ended = {
+                    let counters = Arc::clone(&counters);
+                    move || counters.links_up.add(-1)
+                };
+                worker.links.drive(&carrier, counters, ended);
                 let up = Instant::now();
-                worker.links.drive(&carrier, Arc::clone(&worker.counters), || {});
                 carrier.until_draining().await;
                 worker.down();
-                if up.elapsed() < SETTLED {
-                    sleep(jittered(FIRST_PAUSE)).await;
+                if up.elapsed() >= SETTLED {
+                    pause = FIRST_PAUSE;
+                    continue;
                 }
             }
-            Err(error) => {
-                worker.failed(&error);
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            Err(error) => worker.failed(&error),
         }
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

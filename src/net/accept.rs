@@ -44,12 +44,7 @@ pub async fn next(listener: &Accepting, counters: &Counters) -> (Socket, Source)
             Err(error) => {
                 // EMFILE and its kind come back at once as long as they last.
                 counters.limit_hit(Limit::OpenFiles);
-                tracing::warn!(
-                    event = "limit_hit",
-                    limit = Limit::OpenFiles.label(),
-                    reason = %error,
-                    "cannot accept; trying again every 0.1 s. Raise the limit of open files:  ulimit -n 65536"
-                );
+                tracing::debug!(event = "accept_failed", reason = %error, "trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }

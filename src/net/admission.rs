@@ -22,6 +22,7 @@ use crate::link::handshake::{
 };
 use crate::sidecar::Sidecar;
 use crate::signals::Stop;
+use rustix::process::{Resource, getrlimit};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,6 +35,7 @@ use tokio::time::{Instant, timeout_at};
 
 const MESSAGE_1_WITHIN: Duration = Duration::from_secs(1);
 const FRAME_0_WITHIN: Duration = Duration::from_secs(3);
+/// Fewer where the process may open few files: the apps need them.
 const MAX_UNAUTHENTICATED: usize = 256;
 const MAX_UNCONFIRMED: usize = 64;
 
@@ -72,6 +74,7 @@ struct Admission {
     give: Box<dyn Fn(Admitted)>,
     stop: Stop,
     said: Repeat,
+    max_strangers: usize,
     /// Of all listeners.
     strangers: RefCell<VecDeque<Stranger>>,
 }
@@ -87,6 +90,7 @@ pub async fn admit_links(listeners: Vec<Accepting>, sidecar: Sidecar, give: impl
         give: Box::new(give),
         stop: stop.clone(),
         said: Repeat::default(),
+        max_strangers: max_strangers(getrlimit(Resource::Nofile).current),
         strangers: RefCell::default(),
     });
     let tasks = LocalSet::new();
@@ -100,6 +104,14 @@ pub async fn admit_links(listeners: Vec<Accepting>, sidecar: Sidecar, give: impl
         });
     }
     tasks.run_until(std::future::pending::<()>()).await;
+}
+
+/// A quarter of the files that the process may open.
+fn max_strangers(open_files: Option<u64>) -> usize {
+    let quarter = open_files.map_or(u64::MAX, |files| files / 4);
+    usize::try_from(quarter)
+        .unwrap_or(usize::MAX)
+        .clamp(8, MAX_UNAUTHENTICATED)
 }
 
 /// A connection that has not authenticated.
@@ -130,7 +142,7 @@ impl Admission {
     fn accepted(self: &Rc<Self>, socket: Socket, source: Source) {
         let mut strangers = self.strangers.borrow_mut();
         strangers.retain(|stranger| !stranger.is_known());
-        if strangers.len() >= MAX_UNAUTHENTICATED
+        if strangers.len() >= self.max_strangers
             && let Some(oldest) = strangers.pop_front()
         {
             self.counters().limit_hit(Limit::Unauthenticated);

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::sync::Notify;
 
 /// Reads of the link in one turn, for the other links' and the apps' sake.
@@ -37,6 +37,8 @@ const READS_A_TURN: usize = 4;
 const WAKE_A_FRAME: usize = 8;
 /// The last resort of the kernel, behind the link's own dead time.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the peer to take what is on its way when a link ends in order, and to close its side.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// A warning at this difference of the clocks, before anything is refused.
 const CLOCK_WARNING_MS: i64 = 5_000;
 
@@ -262,8 +264,13 @@ impl Carrier {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => {
+                    let in_order = link.may_end();
                     drop((link, buffers));
-                    return self.fail(Over::Disconnected(e.to_string()));
+                    return self.fail(if in_order {
+                        Over::Closed
+                    } else {
+                        Over::Disconnected(e.to_string())
+                    });
                 }
             }
             drop(buffers);
@@ -295,14 +302,27 @@ impl Carrier {
         for app in self.apps.borrow().values() {
             app.wake();
         }
-        if let Some(socket) = self.socket.borrow_mut().take()
-            && !matches!(over, Over::Closed)
+        self.status.unlist();
+        if !matches!(over, Over::Closed)
+            && let Some(socket) = self.socket.borrow_mut().take()
         {
             // Fatal ends are abortive: the peer must not read an end in order (SPEC section 1).
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
         self.draining.notify_waiters();
         over
+    }
+
+    /// Closes the connection of a link that ended in order. What is on its way must arrive: a close over unread bytes, or bytes that
+    /// come after it, would be a reset, which takes back what the kernel has not sent yet.
+    pub async fn farewell(&self) {
+        let Some(mut socket) = self.socket.borrow_mut().take() else {
+            return;
+        };
+        let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Write);
+        let mut scratch = [0; 4096];
+        let until_the_end = async { while let Ok(1..) = socket.read(&mut scratch).await {} };
+        let _ = tokio::time::timeout(FAREWELL, until_the_end).await;
     }
 
     fn poll(

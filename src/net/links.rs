@@ -34,6 +34,7 @@ impl Links {
             counters.link_ended(over.end());
             say(&carrier, &over);
             ended();
+            carrier.farewell().await;
         });
     }
 

@@ -13,6 +13,7 @@ pub mod entropy;
 pub mod handshake;
 mod held;
 mod inlet;
+pub mod limits;
 pub mod links;
 pub mod listen;
 pub mod repeat;

@@ -5,7 +5,11 @@
 mod harness;
 
 mod apps;
+mod limits;
+mod links;
+mod load;
 mod processes;
+mod relay;
 mod streams;
 
 use harness::{Pair, connect};

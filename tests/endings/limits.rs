@@ -1,0 +1,193 @@
+//! Limits seen at work: what is refused, the metric that counts it and the line that says it.
+
+use super::apps::{answers, black_hole, endless, nobody};
+use super::*;
+use crate::harness::{Sidecar, Start, app, eventually, field};
+use std::net::{Shutdown, SocketAddr};
+use std::process::Command;
+
+/// The limit was hit at least `times` times, and its line says which it is and why.
+#[track_caller]
+fn hit(sidecar: &Sidecar, limit: &str, times: f64) {
+    let sample = format!("wa_sidecar_limits_hit_total{{limit=\"{limit}\"}}");
+    sidecar.until_metric(&sample, |n| n >= times);
+    let line = eventually(&format!("a line of {limit}"), || {
+        sidecar.log().into_iter().find(|line| {
+            let is = |name: &str, value: &str| field(line, name).and_then(|v| v.as_str()) == Some(value);
+            is("event", "limit_hit") && is("limit", limit)
+        })
+    });
+    assert!(field(&line, "reason").is_some(), "{line}");
+}
+
+fn all_reset(streams: &[TcpStream]) {
+    for stream in streams {
+        assert!(read_answer(stream, b"never").is_reset());
+    }
+}
+
+#[test]
+fn apps_that_wait_for_a_link() {
+    let web = Start::new("webapp", &["--peer", &nobody().to_string(), "--max-waiting", "3"]).spawn();
+    let mut streams: Vec<_> = (0..10).map(|_| connect(web.listen)).collect();
+    hit(&web, "apps_waiting_for_link", 7.0);
+    // The first three wait, the others are reset at once; in the end all are.
+    streams.reverse();
+    all_reset(&streams);
+    web.event_with_reason("app_refused", "too_many_wait");
+    web.event_with_reason("app_refused", "no_link");
+    assert_eq!(
+        web.metric("wa_sidecar_limits_hit_total{limit=\"apps_waiting_for_link\"}"),
+        7.0
+    );
+}
+
+#[test]
+fn dials_in_flight() {
+    let (address, _held) = black_hole();
+    let pair = Pair::start_with(address, &[], &["--max-dials", "2", "--dial-timeout", "1s"]);
+    let streams: Vec<_> = (0..10).map(|_| pair.connect()).collect();
+    all_reset(&streams);
+    hit(&pair.core, "dials_in_flight", 8.0);
+    assert_eq!(
+        pair.core
+            .metric("wa_sidecar_limits_hit_total{limit=\"dials_in_flight\"}"),
+        8.0
+    );
+    pair.web.event_with_reason("stream_refused", "busy");
+    at_rest(&pair);
+    assert_eq!(ended(&pair.web, "refused"), 10.0);
+}
+
+#[test]
+fn streams_on_a_link() {
+    for flags in [[&["--max-streams", "4"][..], &[][..]], [&[], &["--max-streams", "4"]]] {
+        let pair = Pair::start_with(endless(), flags[0], flags[1]);
+        let streams: Vec<_> = (0..4).map(|_| pair.connect()).collect();
+        for stream in &streams {
+            read_part(stream, &body(1_000), 1_000);
+        }
+        let more: Vec<_> = (0..6).map(|_| pair.connect()).collect();
+        all_reset(&more);
+        hit(&pair.web, "streams_per_link", 6.0);
+        pair.web.event("app_refused");
+        // Those that are served are served on, and one that ends makes room.
+        streams.into_iter().for_each(reset);
+        pair.web.until_metric("wa_sidecar_streams_open", |n| n == 0.0);
+        read_part(&pair.connect(), &body(1_000), 1_000);
+    }
+}
+
+#[test]
+fn links() {
+    let pair = Pair::start_with(answers(), &[], &["--max-links", "1"]);
+    let second = Start::new("webapp", &["--peer", &pair.core.listen.to_string()]).spawn();
+    second.event_with_reason("link_failed", "busy");
+    pair.core.event_with_reason("handshake_refused", "busy");
+    hit(&pair.core, "links", 1.0);
+    second.until_metric("wa_sidecar_handshakes_total{result=\"busy\"}", |n| n >= 1.0);
+    assert!(read_answer(&connect(second.listen), b"never").is_reset());
+    whole_call(&pair, 1_000);
+    // The place is free when the first is gone.
+    drop(pair.web);
+    second.until_ready();
+}
+
+#[test]
+fn connections_that_do_not_authenticate() {
+    let core = Start::new("coreapp", &["--upstream", &answers().to_string()]).spawn();
+    // More than are held: the oldest are closed before their second is over, so count which end first.
+    let strangers: Vec<_> = (0..300).map(|_| connect(core.listen)).collect();
+    hit(&core, "unauthenticated_connections", 1.0);
+    // One that has the secret is let in all the same.
+    let web = Start::new("webapp", &["--peer", &core.listen.to_string()]).spawn();
+    web.until_ready();
+    for mut stranger in &strangers {
+        assert_eq!(stranger.read(&mut [0; 8]).expect("closed, without a byte"), 0);
+    }
+    drop(strangers);
+    let pair = Pair { web, core };
+    whole_call(&pair, 1_000);
+    // The rest had its second.
+    pair.core
+        .until_metric("wa_sidecar_handshakes_total{result=\"timeout\"}", |n| n >= 1.0);
+    let closed = pair
+        .core
+        .metric("wa_sidecar_limits_hit_total{limit=\"unauthenticated_connections\"}");
+    let timeout = pair.core.metric("wa_sidecar_handshakes_total{result=\"timeout\"}");
+    assert_eq!(closed + timeout, 300.0);
+    pair.core.event_with_reason("handshake_failed", "timeout");
+    assert!(pair.core.count("handshake_failed") < 5);
+    hit(&pair.core, "failures_per_source", 1.0);
+}
+
+#[test]
+fn a_handshake_that_is_never_confirmed() {
+    // A whole message 1 that somebody recorded, sent again: it is authentic, and so is the answer to it; there is no frame 0. On the first
+    // sidecar it is a replay; on one that started since, nothing happens either.
+    let first = Start::new("coreapp", &["--upstream", &answers().to_string()]).spawn();
+    let relay = relay::Relay::to(first.listen);
+    relay.record();
+    let web = Start::new("webapp", &["--peer", &relay.address.to_string()]).spawn();
+    web.until_ready();
+    let message_1 = relay.recorded()[0][0][..512].to_vec();
+    let second = Start::new("coreapp", &["--upstream", &answers().to_string()]).spawn();
+    let mut at_first = connect(first.listen);
+    let mut at_second = connect(second.listen);
+    assert!(write_all(&at_first, &message_1));
+    assert!(write_all(&at_second, &message_1));
+    assert_eq!(at_first.read(&mut [0; 8]).expect("closed"), 0);
+    first.event_with_reason("handshake_failed", "replay");
+    let mut answer = Vec::new();
+    let _ = at_second.read_to_end(&mut answer);
+    assert_eq!(answer.len(), 512, "message 2, and nothing after it");
+    second.event_with_reason("handshake_failed", "unconfirmed");
+    assert_eq!(second.metric("wa_sidecar_links_up"), 0.0);
+}
+
+/// Seconds of CPU that a process has used.
+fn cpu(sidecar: &Sidecar) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", sidecar.pid())).expect("stat");
+    let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
+    ticks / 100.0
+}
+
+#[test]
+fn open_files() {
+    let upstream: SocketAddr = app(|mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let core = Start::new("coreapp", &["--upstream", &upstream.to_string()]).spawn();
+    let web = Start::new("webapp", &["--peer", &core.listen.to_string()]).spawn();
+    web.until_ready();
+    // What is in use now, and ten more; the admin page takes one of them for a moment.
+    let used = std::fs::read_dir(format!("/proc/{}/fd", web.pid()))
+        .expect("fds")
+        .count();
+    let limit = format!("--nofile={0}:{0}", used + 10);
+    let set = Command::new("prlimit")
+        .args(["--pid", &web.pid().to_string(), &limit])
+        .status()
+        .expect("prlimit");
+    assert!(set.success());
+    let mut streams: Vec<_> = (0..40).map(|_| connect(web.listen)).collect();
+    eventually("the limit is said", || (web.count("limit_hit") > 0).then_some(()));
+    let before = cpu(&web);
+    thread::sleep(Duration::from_secs(2));
+    let spent = cpu(&web) - before;
+    assert!(spent < 0.5, "{spent} s of CPU in 2 s");
+    // Those that were accepted work, and when they end the others are accepted.
+    streams.drain(..20).for_each(|stream| {
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    thread::sleep(Duration::from_millis(200));
+    streams.drain(..).for_each(reset);
+    hit(&web, "open_files", 1.0);
+    let pair = Pair { web, core };
+    pair.web.until_metric("wa_sidecar_streams_open", |n| n == 0.0);
+    let stream = pair.connect();
+    assert!(write_all(&stream, b"?"));
+    stream.shutdown(Shutdown::Write).expect("half-closed");
+    assert_eq!(read_answer(&stream, b""), Ending::Whole);
+}
