@@ -2,7 +2,7 @@
 //!
 //! Promises: dropping it sends RST, whatever state it is in, until [`AppSocket::close_in_order`]; an end of input is reported
 //! only if no call has failed before in a way that could fake one; readiness is asked for before a call is repeated. Over a Unix
-//! socket, which has no RST, the first holds as far as [`Held`] reaches: the app must have sent something.
+//! socket, which has no RST, the first holds as far as `Held` reaches: the app must have sent something.
 //! Must not know: links, streams, frames.
 
 use super::held::Held;

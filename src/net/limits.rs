@@ -1,6 +1,6 @@
 //! A log line for each limit that is hit, wherever it was: whoever hits one only counts it (DESIGN section 8).
 //!
-//! Promises: one line per limit at once (within [`LOOK`]), then at most one every [`SAY_AGAIN`], with how often it was hit since.
+//! Promises: one line per limit at once (within `LOOK`), then at most one every `SAY_AGAIN`, with how often it was hit since.
 //! Must not know: where limits are hit.
 
 use crate::counters::{Limit, Registry};

@@ -1,6 +1,6 @@
 //! Binding, before any thread starts and any privilege is given up.
 //!
-//! Promises: a socket listens when [`bind`] returns; what accepted sockets must be from birth they inherit from it. An
+//! Promises: a socket listens when `bind` returns; what accepted sockets must be from birth they inherit from it. An
 //! error says which address, why, who may hold it and what to type. The file of a Unix socket is unlinked if the start fails after it.
 //! Must not know: runtimes (the sockets are non-blocking and std's), roles.
 
