@@ -283,6 +283,8 @@ impl Carrier {
                 let _ = SockRef::from(socket).set_tcp_notsent_lowat(unsent_limit as u32);
             }
         }
+        // A stream goes when its last message is sealed, or has arrived: the driver flushes after both.
+        self.count_streams();
     }
 
     /// Drives the link to its end; then every app whose stream is not whole is reset.
