@@ -97,6 +97,7 @@ pub fn at_once<T: Send>(n: usize, each: impl Fn(usize) -> T + Sync) -> Vec<T> {
 pub fn at_rest(pair: &Pair) {
     for sidecar in [&pair.web, &pair.core] {
         sidecar.until_metric("wa_sidecar_streams_open", |n| n == 0.0);
+        sidecar.event("link_up");
         assert_eq!(sidecar.count("link_up"), 1, "{:#?}", sidecar.log());
         assert_eq!(sidecar.count("link_down"), 0, "{:#?}", sidecar.log());
     }
