@@ -152,12 +152,12 @@ fn every_flip() -> Vec<Tamper> {
 
 #[test]
 fn every_flipped_bit_of_a_request_ends_the_link() {
-    sweep(Way::Up, every_flip(), 16);
+    sweep(Way::Up, every_flip(), 32);
 }
 
 #[test]
 fn every_flipped_bit_of_an_answer_ends_the_link() {
-    sweep(Way::Down, every_flip(), 16);
+    sweep(Way::Down, every_flip(), 32);
 }
 
 /// A frame of the length and counter that are due, sealed by nobody.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,6 +99,15 @@ impl<T> Cases<T> {
 
     pub fn left(&self) -> usize {
         self.0.lock().expect("lock").len()
+    }
+
+    /// Until all are taken: after a while there is a second between two links.
+    pub fn until_taken(&self) {
+        let until = Instant::now() + Duration::from_secs(2 * self.left() as u64 + 20);
+        while self.left() > 0 {
+            assert!(Instant::now() < until, "{} cases left", self.left());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
