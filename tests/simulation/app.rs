@@ -48,8 +48,10 @@ pub struct App {
     pub stopped: Option<Code>,
     pub output_ended: bool,
     pub queued: bool,
-    /// Waits for an event of the link.
+    /// Something has changed for it.
     pub ready: bool,
+    /// Has bytes to send, no credit or no room, and waits for the link to wake it. Nothing else may.
+    pub waits: bool,
     /// It let go of the stream.
     pub done: bool,
     /// In the middle of everything.
@@ -76,6 +78,7 @@ impl App {
             output_ended: false,
             queued: false,
             ready: true,
+            waits: false,
             done: false,
             died: false,
             allowance: 0,
@@ -96,6 +99,12 @@ impl App {
         self.taking = taking;
         self.allowance = if let Taking::Allowance(n) = taking { n } else { 0 };
         self.ready = true;
+    }
+
+    /// By the link: there is credit, or room.
+    pub fn wake(&mut self) {
+        self.ready = true;
+        self.waits = false;
     }
 
     pub fn die(&mut self) {
@@ -185,6 +194,9 @@ impl App {
             self.output_ended = true;
             return true;
         }
+        if self.waits && self.sent < self.sends {
+            return false;
+        }
         while self.sent < self.sends {
             match link.slot(buffers, self.id) {
                 Slot::Room(room) => {
@@ -194,7 +206,10 @@ impl App {
                     self.sent += n as u64;
                     moved = true;
                 }
-                Slot::NoCredit | Slot::Full => return moved,
+                Slot::NoCredit | Slot::Full => {
+                    self.waits = true;
+                    return moved;
+                }
                 Slot::Ended => {
                     self.output_ended = true;
                     return true;

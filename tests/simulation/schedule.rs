@@ -64,7 +64,7 @@ pub fn run(choices: &mut Choices<'_>, steps: usize) {
         step(&mut pair, choices);
         assert_honest(&pair);
     }
-    finish(&mut pair);
+    finish(&mut pair, choices.chance(50));
 }
 
 #[track_caller]
@@ -185,10 +185,13 @@ fn run_for(pair: &mut Pair, time: Time) {
     pair.run_for(time);
 }
 
-fn finish(pair: &mut Pair) {
+/// `quietly`: everybody stops sending before the end.
+fn finish(pair: &mut Pair, quietly: bool) {
     heal(pair);
     pair.run_for(SECOND);
-    at_rest(pair);
+    if quietly {
+        at_rest(pair);
+    }
     for side in [&mut pair.a, &mut pair.b] {
         for app in side.apps.values_mut() {
             app.take(Taking::All);

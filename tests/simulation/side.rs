@@ -87,7 +87,7 @@ impl Side {
                     app.reset = Some(wa_sidecar::wire::message::Code::Unspecified);
                 }
             }
-            self.apps.values_mut().for_each(|app| app.ready = true);
+            self.apps.values_mut().for_each(App::wake);
         }
     }
 
@@ -173,7 +173,7 @@ impl Side {
 
     fn wake(&mut self, id: u32) {
         if let Some(app) = self.apps.get_mut(&id) {
-            app.ready = true;
+            app.wake();
         }
     }
 
