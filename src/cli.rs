@@ -4,6 +4,10 @@
 //! when the configuration is resolved. A [`Failure`] carries the exit code that sysexits(3) has for it.
 //! Must not know: what a sidecar does.
 
+mod check;
+
+pub use check::check;
+
 use std::{
     ffi::OsString,
     io::{self, Write},
@@ -16,13 +20,10 @@ use clap::{
 };
 
 use crate::config::{
-    self, Config, ConfigError, Environment, Flags, Key, RoleName, Secrets, SecretsError,
-    keys::{self, ADMIN},
+    ConfigError, Flags, Key, RoleName, SecretsError, What,
+    keys::{self, ADMIN, CONFIG},
 };
-use crate::{
-    crypto::secret::{self, Kind},
-    net::listen::BindError,
-};
+use crate::{crypto::secret, net::listen::BindError};
 
 /// Exit codes, as in sysexits(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +92,13 @@ impl From<io::Error> for Failure {
 /// What was asked for.
 #[derive(Debug)]
 pub enum Command {
-    Run(RoleName, Flags),
-    Check(RoleName, Flags),
+    Run(What, Flags),
+    Check {
+        what: What,
+        flags: Flags,
+        /// As a file for `run`.
+        print: bool,
+    },
     Keygen,
     Health(Flags),
     Demo(Demo),
@@ -116,10 +122,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
         Err(error) if !error.use_stderr() => return Ok(Command::Print(error.render().to_string())),
         Err(error) => return Err(usage(&error)),
     };
-    let role = |matches: &ArgMatches| match matches.subcommand() {
-        Some(("webapp", flags)) => Some((RoleName::Webapp, flags_of(flags))),
-        Some(("coreapp", flags)) => Some((RoleName::Coreapp, flags_of(flags))),
-        _ => None,
+    let started = |matches: &ArgMatches| {
+        let (name, typed) = matches.subcommand()?;
+        let what = match name {
+            "webapp" => What::Role(RoleName::Webapp),
+            "coreapp" => What::Role(RoleName::Coreapp),
+            "run" => What::Run,
+            _ => return None,
+        };
+        let print = matches!(typed.try_get_one::<bool>("print"), Ok(Some(true)));
+        Some((what, flags_of(typed), print))
     };
     let command = match matches.subcommand() {
         Some(("keygen", _)) => Some(Command::Keygen),
@@ -132,8 +144,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
             let arguments = rest.get_many("arguments").unwrap_or_default();
             Some(Command::DemoChild(arguments.cloned().collect()))
         }
-        Some(("check", inner)) => role(inner).map(|(role, flags)| Command::Check(role, flags)),
-        _ => role(&matches).map(|(role, flags)| Command::Run(role, flags)),
+        Some(("check", inner)) => started(inner).map(|(what, flags, print)| Command::Check { what, flags, print }),
+        _ => started(&matches).map(|(what, flags, _)| Command::Run(what, flags)),
     };
     command.ok_or_else(|| Failure::new(Exit::Usage, "no command; see:  wa-sidecar --help"))
 }
@@ -158,8 +170,13 @@ fn not_here(flag: &str) -> Option<String> {
                 .to_owned(),
         );
     }
-    let key = keys::ALL.iter().find(|key| key.flag() == flag)?;
-    let roles: Vec<_> = key.roles.iter().map(|role| role.label()).collect();
+    let key = keys::ALL.into_iter().chain([&CONFIG]).find(|key| key.flag() == flag)?;
+    let mut roles: Vec<_> = key.roles.iter().map(|role| role.label()).collect();
+    if key.name == CONFIG.name {
+        roles = vec!["run", "health"];
+    } else if !key.per_table {
+        roles.push("run");
+    }
     Some(format!(
         "{flag} is not a flag of this command; it belongs to:  {}",
         roles.join(", ")
@@ -173,14 +190,18 @@ fn flags_of(matches: &ArgMatches) -> Flags {
     Flags(
         keys::ALL
             .iter()
+            .chain([&&CONFIG])
             .filter_map(|key| typed(key).map(|value| (key.name, value)))
             .collect(),
     )
 }
 
 fn command() -> Clap {
-    let webapp = role(RoleName::Webapp).about("Run beside the Webapp: accept it here, and dial the coreapp's sidecar");
-    let coreapp = role(RoleName::Coreapp).about("Run beside Coreapp: accept links here, and dial the real Coreapp");
+    let webapp = starts(What::Role(RoleName::Webapp))
+        .about("Run beside the Webapp: accept it here, and dial the coreapp's sidecar");
+    let run = starts(What::Run).about("Run what a file says: several peers and services, both roles in one process");
+    let coreapp =
+        starts(What::Role(RoleName::Coreapp)).about("Run beside Coreapp: accept links here, and dial the real Coreapp");
     Clap::new("wa-sidecar")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Seals the plaintext TCP hop between a Webapp and a Coreapp, with one sidecar beside each")
@@ -191,6 +212,7 @@ fn command() -> Clap {
         .max_term_width(120)
         .subcommand(webapp.clone())
         .subcommand(coreapp.clone())
+        .subcommand(run.clone())
         .subcommand(
             Clap::new("keygen")
                 .about("Print a new secret, for both sidecars of a pair")
@@ -203,12 +225,14 @@ fn command() -> Clap {
                 .subcommand_required(true)
                 .arg_required_else_help(true)
                 .disable_help_subcommand(true)
-                .subcommand(webapp)
-                .subcommand(coreapp),
+                .subcommand(webapp.arg(print()))
+                .subcommand(coreapp.arg(print()))
+                .subcommand(run.arg(print())),
         )
         .subcommand(
             Clap::new("health")
                 .about("Ask the sidecar that runs here whether it is ready; for container probes")
+                .arg(argument(&CONFIG))
                 .arg(argument(&ADMIN))
                 .after_help(HEALTH),
         )
@@ -249,11 +273,21 @@ fn demo() -> Clap {
         .after_help(DEMO)
 }
 
-fn role(role: RoleName) -> Clap {
-    let keys = keys::ALL.iter().filter(|key| key.roles.contains(&role));
-    Clap::new(role.label())
-        .args(keys.map(|key| argument(key)))
-        .after_help(format!("{SECRETS}\n\n{PAIR}"))
+/// A command that starts a sidecar.
+fn starts(what: What) -> Clap {
+    let config = (what == What::Run).then_some(&CONFIG).into_iter();
+    let keys = keys::ALL.into_iter().filter(|key| what.has(key));
+    let example = if what == What::Run { FILE } else { PAIR };
+    Clap::new(what.label())
+        .args(config.chain(keys).map(argument))
+        .after_help(format!("{SECRETS}\n\n{example}"))
+}
+
+fn print() -> Arg {
+    Arg::new("print")
+        .long("print")
+        .action(ArgAction::SetTrue)
+        .help("Show it as a file for `run`: every value with its origin, secrets withheld")
 }
 
 fn argument(key: &'static Key) -> Arg {
@@ -288,11 +322,32 @@ links, one to one in their order: 127.0.0.1:6250-6253 for 127.0.0.1:6250 in both
 Exit codes: 0 done, 64 wrong usage, 69 address or peer unavailable, 70 internal error,
 78 bad configuration.";
 
+const FILE: &str = "\
+A file, here of a node that takes messages from one peer and sends to two. A flag or variable beats it:
+  deployment = \"staging\"
+  name = \"node-1\"
+  secret_file = \"secret\"                # relative to this file; a secret itself never stands here
+  [[coreapp]]
+  listen = \"0.0.0.0:7250\"
+  upstream = \"127.0.0.1:6250-6252\"
+  [coreapp.services]
+  health = \"127.0.0.1:6253\"
+  [[webapp]]
+  listen = \"127.0.0.1:8250-8252\"
+  peer = \"node-2.example:7250\"
+  peer_name = \"node-2\"
+  [[webapp]]
+  listen = \"127.0.0.1:9253\"
+  services = [\"health\"]
+  peer = \"node-3.example:7250\"
+  peer_name = \"node-3\"
+To see what comes of it:  wa-sidecar check run --config wa-sidecar.toml --print";
+
 const SECRETS: &str = "\
 The secret comes from the environment, never from a flag:
   WA_SECRET, or a file that WA_SECRET_FILE names: what both sidecars share (wa-sidecar keygen)
   WA_SECRET_PREVIOUS, WA_SECRET_PREVIOUS_FILE: accepted too while rotating, never dialled with
-A flag beats its environment variable, and that beats the default.";
+A flag beats its environment variable, that beats a file (run), and that the default.";
 
 const KEYGEN: &str = "\
 For example:
@@ -301,6 +356,7 @@ For example:
 const CHECK: &str = "\
 For example:
   wa-sidecar check webapp --listen 127.0.0.1:6250 --peer core.example:7250
+  wa-sidecar check run --config wa-sidecar.toml --print
 Exits with 0 if a sidecar would start with this, else with 64 or 78 as the start would.";
 
 const HEALTH: &str = "\
@@ -330,42 +386,4 @@ pub fn keygen() -> Result<(), Failure> {
     let line = new_secret()?;
     writeln!(io::stdout(), "{}", *line)?;
     Ok(())
-}
-
-/// Validates as a start would and shows what came out, without the secrets.
-pub fn check(role: RoleName, flags: &Flags) -> Result<(), Failure> {
-    let env = Environment::of_process();
-    let config = Config::resolve(role, flags, &env)?;
-    let secrets = Secrets::load(&env, config.allow_weak_secret)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "This configuration is good. {role}:")?;
-    for config::Effective { key, value, origin } in config.effective() {
-        let value = if value.is_empty() { "(not set)" } else { value };
-        writeln!(out, "  {:<18} {value:<24} {}", key.name, origin.of(key))?;
-    }
-    for (name, loaded) in [
-        ("secret", Some(&secrets.current)),
-        ("secret, previous", secrets.previous.as_ref()),
-    ] {
-        match loaded {
-            Some(loaded) => writeln!(
-                out,
-                "  {name:<18} {:<24} {}",
-                withheld(loaded.secret.kind()),
-                loaded.origin
-            )?,
-            None => writeln!(out, "  {name:<18} (not set)")?,
-        }
-    }
-    for warning in config.warnings.iter().chain(&secrets.warnings) {
-        writeln!(out, "Warning: {}", warning.text)?;
-    }
-    Ok(())
-}
-
-fn withheld(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Generated => "(key, withheld)",
-        Kind::Passphrase => "(passphrase, withheld)",
-    }
 }

@@ -6,6 +6,7 @@
 //! Must not know: Prometheus, HTTP, what a label looks like on a page, what time it is.
 
 use std::{
+    collections::BTreeMap,
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -367,7 +368,7 @@ impl Drop for LinkEntry {
 /// Whether this process can do its work now, and if not, why.
 ///
 /// ```text
-/// starting --ready()--> ready <--ready() / not_ready(why)--> not ready
+/// starting --ready()--> ready if no part objects <--part(name, ..)--> not ready
 ///     any --drain()--> draining, for good
 /// ```
 #[derive(Debug)]
@@ -375,44 +376,48 @@ pub struct Readiness(Mutex<State>);
 
 #[derive(Debug, Clone)]
 enum State {
-    Ready,
-    NotReady(String),
+    /// What keeps it from serving, by part; the process itself is the part without a name.
+    Serving(BTreeMap<String, String>),
     Draining,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Mutex::new(State::NotReady("starting".to_owned())))
+        let starting = BTreeMap::from([(String::new(), "starting".to_owned())]);
+        Self(Mutex::new(State::Serving(starting)))
     }
 }
 
 impl Readiness {
     pub fn ready(&self) {
-        self.turn(State::Ready);
+        self.part("", Ok(()));
     }
 
     /// `why` is one line for the operator, shown by `/readyz`.
     pub fn not_ready(&self, why: impl Into<String>) {
-        self.turn(State::NotReady(why.into()));
+        self.part("", Err(why.into()));
     }
 
-    pub fn drain(&self) {
-        self.turn(State::Draining);
-    }
-
-    /// `Err` says why not.
-    pub fn get(&self) -> Result<(), String> {
-        match &*lock(&self.0) {
-            State::Ready => Ok(()),
-            State::NotReady(why) => Err(why.clone()),
-            State::Draining => Err("draining".to_owned()),
+    /// A peer, or an app, without which the process cannot do all of its work.
+    pub fn part(&self, name: &str, state: Result<(), String>) {
+        if let State::Serving(reasons) = &mut *lock(&self.0) {
+            match state {
+                Ok(()) => drop(reasons.remove(name)),
+                Err(why) => drop(reasons.insert(name.to_owned(), why)),
+            }
         }
     }
 
-    fn turn(&self, to: State) {
-        let mut state = lock(&self.0);
-        if !matches!(*state, State::Draining) {
-            *state = to;
+    pub fn drain(&self) {
+        *lock(&self.0) = State::Draining;
+    }
+
+    /// `Err` says why not: every reason there is.
+    pub fn get(&self) -> Result<(), String> {
+        match &*lock(&self.0) {
+            State::Serving(reasons) if reasons.is_empty() => Ok(()),
+            State::Serving(reasons) => Err(reasons.values().map(String::as_str).collect::<Vec<_>>().join("; ")),
+            State::Draining => Err("draining".to_owned()),
         }
     }
 }
@@ -470,6 +475,12 @@ mod tests {
         assert_eq!(readiness.get(), Ok(()));
         readiness.not_ready("no link");
         assert_eq!(readiness.get(), Err("no link".into()));
+        readiness.part("b", Err("no app".into()));
+        readiness.part("a", Err("no peer".into()));
+        assert_eq!(readiness.get(), Err("no link; no peer; no app".into()));
+        readiness.ready();
+        readiness.part("a", Ok(()));
+        assert_eq!(readiness.get(), Err("no app".into()));
         readiness.drain();
         readiness.ready();
         assert_eq!(readiness.get(), Err("draining".into()));

@@ -6,6 +6,7 @@
 //! demo                 both roles in one process tree, for somebody who has never seen them
 //! main, cli, config    flags, environment -> Config; exit codes; signals, logs, confinement
 //! admin                /metrics /livez /readyz /status over HTTP
+//! process              one process: threads, and the roles on them
 //! webapp, coreapp      the two roles
 //! net                  tokio: sockets, the driver of a link, the pump of an app socket
 //! link                 sans-IO state machine: streams, credit, clock rule, drain, errors by blame
@@ -42,6 +43,7 @@ pub mod link;
 pub mod logs;
 pub mod net;
 pub mod panics;
+pub mod process;
 pub mod sidecar;
 pub mod signals;
 pub mod webapp;

@@ -11,19 +11,20 @@ use tracing::{error, info, warn};
 use wa_sidecar::{
     admin::{self, About, Pages},
     cli::{self, Command, Exit, Failure},
-    config::{self, Config, Environment, Flags, Role, RoleName, Secrets, Service},
+    config::{self, Config, Environment, Flags, Secrets, Target, What},
     confine, coreapp,
     counters::{Limit, Registry},
     demo, health, logs,
     net::{
         limits,
-        listen::{Binder, For, Listener},
+        listen::{Binder, For},
         unix::SocketFiles,
     },
     panics,
+    process::{self, Tables},
     sidecar::Sidecar,
-    signals::{self, Stop},
-    webapp,
+    signals,
+    webapp::{self, Door},
 };
 
 fn main() -> ExitCode {
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run(role, flags) => run(role, &flags),
-        Command::Check(role, flags) => cli::check(role, &flags),
+        Command::Run(what, flags) => run(what, &flags),
+        Command::Check { what, flags, print } => cli::check(what, &flags, print),
         Command::Keygen => cli::keygen(),
         Command::Health(flags) => ask_health(&flags),
         Command::Demo(options) => demo::run(&options),
@@ -46,23 +47,19 @@ fn execute(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
+fn run(what: What, flags: &Flags) -> Result<(), Failure> {
     let env = Environment::of_process();
-    let config = Config::resolve(role, flags, &env)?;
-    let secrets = Secrets::load(&env, config.allow_weak_secret)?;
+    let config = Config::resolve(what, flags, &env)?;
+    let secrets = Secrets::load(&env, &config.secret_files, config.allow_weak_secret)?;
     drop(env);
 
     confine::no_core_dumps();
     let open_files = confine::raise_open_files();
-    let accepts = match role {
-        RoleName::Webapp => For::Apps,
-        RoleName::Coreapp => For::Links,
-    };
     let mut binder = Binder {
         socket_mode: config.socket_mode,
         files: SocketFiles::default(),
     };
-    let listeners = binder.bind_all(&config.listen, accepts)?;
+    let tables = bind(&config, &mut binder)?;
     let admin = config
         .admin
         .as_ref()
@@ -71,7 +68,7 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
     let confinement = confine::confine(&binder.files.directories());
 
     let _logs = logs::init(config.log_format, &config.log).map_err(internal)?;
-    info!(event = "starting", version = env!("CARGO_PKG_VERSION"), %role, deployment = %config.deployment, "wa-sidecar");
+    info!(event = "starting", version = env!("CARGO_PKG_VERSION"), role = %config.role(), deployment = %config.deployment, "wa-sidecar");
     for warning in config.warnings.iter().chain(&secrets.warnings) {
         warn!(event = warning.event, reason = warning.text);
     }
@@ -110,7 +107,8 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
             tokio::spawn(admin::serve(listener, pages));
             info!(event = "admin_listening", %address, "serving /metrics, /livez, /readyz, /status");
         }
-        serve(listeners, &config, sidecar, stop).await
+        say_what_is_served(&tables).map_err(internal)?;
+        process::run(tables, sidecar, stop).await.map_err(internal)
     });
     // Name look-ups cannot be cancelled: do not wait for them.
     control.shutdown_background();
@@ -127,55 +125,66 @@ fn run(role: RoleName, flags: &Flags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Until the role has ended: because `stop` asked for it, or because it cannot go on.
-async fn serve(listeners: Vec<Listener>, config: &Config, sidecar: Sidecar, stop: Stop) -> Result<(), Failure> {
-    let served = match &config.role {
-        Role::Webapp { peer, max_waiting, .. } => {
-            let settings = webapp::Settings {
-                peer: peer.clone(),
-                max_waiting: *max_waiting,
-            };
-            let of = listeners.len();
-            let mut doors = Vec::new();
-            for (position, listener) in listeners.into_iter().enumerate() {
-                let service = Service::at(position, of);
-                let address = listener.address().map_err(internal)?;
-                info!(event = "listening", %service, %address, "accepting apps");
-                doors.push(webapp::Door { listener, service });
-            }
-            webapp::run(doors, sidecar, settings, stop).await
-        }
-        Role::Coreapp {
-            targets,
-            max_dials,
-            dial_timeout,
-        } => {
-            let settings = coreapp::Settings {
-                targets: targets.clone(),
-                max_dials: *max_dials,
-                dial_timeout: *dial_timeout,
-            };
-            for config::Target { service, address } in targets.all() {
-                info!(event = "service", %service, upstream = %address, "serving");
-            }
-            for listener in &listeners {
-                let address = listener.address().map_err(internal)?;
-                info!(event = "listening", %address, "accepting links");
-            }
-            coreapp::run(listeners, sidecar, settings, stop).await
-        }
+/// All of it, or none.
+fn bind(config: &Config, binder: &mut Binder) -> Result<Tables, Failure> {
+    let mut tables = Tables {
+        max_waiting: config.max_waiting,
+        max_dials: config.max_dials,
+        ..Tables::default()
     };
-    served.map_err(internal)
+    for webapp in &config.webapps {
+        let listeners = binder.bind_all(&webapp.listen, For::Apps)?;
+        let services = webapp.services.iter().cloned();
+        let door = |(listener, service)| Door { listener, service };
+        let settings = webapp::Settings {
+            peer: webapp.peer.clone(),
+            peer_name: webapp.peer_name,
+        };
+        tables
+            .webapps
+            .push((settings, listeners.into_iter().zip(services).map(door).collect()));
+    }
+    for coreapp in &config.coreapps {
+        let settings = coreapp::Settings {
+            targets: coreapp.targets.clone(),
+            dial_timeout: config.dial_timeout,
+        };
+        tables
+            .coreapps
+            .push((settings, binder.bind_all(&coreapp.listen, For::Links)?));
+    }
+    Ok(tables)
+}
+
+fn say_what_is_served(tables: &Tables) -> std::io::Result<()> {
+    for (settings, listeners) in &tables.coreapps {
+        for Target { service, address } in settings.targets.all() {
+            info!(event = "service", %service, upstream = %address, "serving");
+        }
+        for listener in listeners {
+            let address = listener.address()?;
+            info!(event = "listening", %address, "accepting links");
+        }
+    }
+    for (settings, doors) in &tables.webapps {
+        for Door { listener, service } in doors {
+            let address = listener.address()?;
+            info!(event = "listening", peer = %settings.peer, %service, %address, "accepting apps");
+        }
+    }
+    Ok(())
 }
 
 fn about(config: &Config, sidecar: &Sidecar) -> About {
     let mut limits = vec![(Limit::Links, config.max_links), (Limit::Streams, config.max_streams)];
-    limits.push(match config.role {
-        Role::Webapp { max_waiting, .. } => (Limit::WaitingApps, max_waiting),
-        Role::Coreapp { max_dials, .. } => (Limit::Dials, max_dials),
-    });
+    if !config.webapps.is_empty() {
+        limits.push((Limit::WaitingApps, config.max_waiting));
+    }
+    if !config.coreapps.is_empty() {
+        limits.push((Limit::Dials, config.max_dials));
+    }
     About {
-        role: config.role.name().label(),
+        role: config.role(),
         deployment: config.deployment.to_string(),
         name: config.name.as_ref().map(ToString::to_string),
         aead_backend: if cfg!(feature = "aws-lc") {

@@ -1,6 +1,6 @@
 //! What both roles are made of: keys, who this sidecar is, the budget, the registry.
 
-use crate::config::{Cipher, Config, Role, Secrets};
+use crate::config::{Cipher, Config, Secrets};
 use crate::counters::{LinkStatus, Registry};
 use crate::crypto::Keyring;
 use crate::crypto::suite::Suites;
@@ -28,14 +28,11 @@ impl Sidecar {
     pub fn new(config: &Config, secrets: &Secrets, registry: Arc<Registry>) -> Self {
         let deployment = config.deployment.to_string();
         let [instance @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = entropy::bytes();
-        let peer_name = match &config.role {
-            Role::Webapp { peer_name, .. } => *peer_name,
-            Role::Coreapp { .. } => None,
-        };
         let local = Local {
             instance,
             name: config.name,
-            peer_name,
+            // Of each link that is dialled.
+            peer_name: None,
             suites: match config.cipher {
                 Cipher::Auto => Suites::auto(),
                 Cipher::ChaCha20Poly1305 => Suites::chacha20_poly1305(),

@@ -5,8 +5,7 @@
 //! Must not know: bytes of the wire, keys.
 
 use crate::config::{Address, Service};
-use crate::counters::{Counters, HandshakeResult, Limit, LinkEntry};
-use crate::link::buffers::Buffers;
+use crate::counters::{HandshakeResult, Limit, LinkEntry};
 use crate::link::{Link, OpenError};
 use crate::net::accept::Accepting;
 use crate::net::driver::Carrier;
@@ -14,11 +13,10 @@ use crate::net::handshake::{self, InitiateError};
 use crate::net::listen::Listener;
 use crate::net::socket::Socket;
 use crate::net::stream::{self, App};
-use crate::net::{accept, app::AppSocket, clock, dial, entropy, links::Links, repeat::Repeat, worker};
+use crate::net::{accept, app::AppSocket, clock, dial, entropy, repeat::Repeat, worker::Seat};
 use crate::panics;
 use crate::sidecar::Sidecar;
-use crate::signals::Stop;
-use crate::wire::message::Code;
+use crate::wire::{Name, message::Code};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -26,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -38,11 +37,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A link that was lost sooner is dialled anew after a pause that grows: else whoever ends every link would set the pace of the dials.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// What only this role has.
-#[derive(Debug, Clone)]
+/// Whom to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub peer: Address,
-    pub max_waiting: usize,
+    /// Whom that must be.
+    pub peer_name: Option<Name>,
 }
 
 /// Where apps are accepted, and what for.
@@ -52,97 +52,103 @@ pub struct Door {
     pub service: Service,
 }
 
-struct Shared {
-    sidecar: Sidecar,
-    settings: Settings,
-    /// Links that take streams, of all workers.
-    links_up: AtomicUsize,
-    waiting: AtomicUsize,
+impl Door {
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            service: self.service.clone(),
+        })
+    }
 }
 
-/// Serves until `stop` has ended it. Errors: a worker could not be started.
-pub async fn run(doors: Vec<Door>, sidecar: Sidecar, settings: Settings, stop: Stop) -> io::Result<()> {
-    let readiness = &sidecar.registry.readiness;
-    readiness.not_ready(format!("no link to {} yet", settings.peer));
-    let shared = Arc::new(Shared {
-        sidecar,
-        settings,
-        links_up: AtomicUsize::new(0),
-        waiting: AtomicUsize::new(0),
-    });
-    let mut ended = Vec::new();
-    for (i, counters) in shared.sidecar.registry.workers.iter().enumerate() {
-        let (shared, counters, stop) = (Arc::clone(&shared), Arc::clone(counters), stop.clone());
-        // Duplicates, not SO_REUSEPORT: closing one of two reuseport listeners resets what waits in it.
-        let duplicate = |door: &Door| {
-            Ok(Door {
-                listener: door.listener.try_clone()?,
-                service: door.service.clone(),
-            })
-        };
-        let doors = doors.iter().map(duplicate).collect::<io::Result<Vec<_>>>()?;
-        ended.push(worker::spawn(&format!("worker-{i}"), move || {
-            work(shared, doors, counters, stop)
-        })?);
+/// Apps that wait for a link, of the whole process.
+#[derive(Debug)]
+pub struct Waiting {
+    now: AtomicUsize,
+    at_most: usize,
+}
+
+impl Waiting {
+    pub fn new(at_most: usize) -> Self {
+        Self {
+            now: AtomicUsize::new(0),
+            at_most,
+        }
     }
-    drop(doors);
-    stop.drain.cancelled().await;
-    shared.sidecar.registry.readiness.drain();
-    for worker in ended {
-        let _ = worker.await;
+}
+
+/// A peer as all workers see it.
+#[derive(Debug)]
+pub struct Uplink {
+    pub settings: Settings,
+    sidecar: Sidecar,
+    /// Of all workers.
+    links_up: AtomicUsize,
+    waiting: Arc<Waiting>,
+    /// Of readiness.
+    part: String,
+}
+
+impl Uplink {
+    pub fn new(mut sidecar: Sidecar, settings: Settings, waiting: Arc<Waiting>) -> Self {
+        sidecar.local.peer_name = settings.peer_name;
+        let part = format!(
+            "peer {} {}",
+            settings.peer,
+            settings.peer_name.as_deref().unwrap_or_default()
+        );
+        let why = format!("no link to {} yet", settings.peer);
+        sidecar.registry.readiness.part(&part, Err(why));
+        Self {
+            settings,
+            sidecar,
+            links_up: AtomicUsize::new(0),
+            waiting,
+            part,
+        }
     }
-    Ok(())
 }
 
 struct Worker {
-    shared: Arc<Shared>,
-    counters: Arc<Counters>,
-    buffers: Rc<RefCell<Buffers>>,
+    shared: Arc<Uplink>,
+    seat: Rc<Seat>,
     /// The link that takes new streams.
     current: RefCell<Option<Rc<Carrier>>>,
     changed: Notify,
-    links: Links,
     said: Repeat,
     drain: CancellationToken,
 }
 
-async fn work(shared: Arc<Shared>, doors: Vec<Door>, counters: Arc<Counters>, stop: Stop) {
-    let drain_timeout = shared.sidecar.drain_timeout;
+/// Starts a worker's part: its link to the peer, and the apps that come through `doors`. Ends when the tasks are aborted.
+pub fn start(
+    seat: &Rc<Seat>,
+    uplink: Arc<Uplink>,
+    doors: Vec<Door>,
+    drain: CancellationToken,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let worker = Rc::new(Worker {
-        shared,
-        counters,
-        buffers: Rc::default(),
+        shared: uplink,
+        seat: Rc::clone(seat),
         current: RefCell::default(),
         changed: Notify::new(),
-        links: Links::default(),
         said: Repeat::default(),
-        drain: stop.drain.clone(),
+        drain,
     });
     let mut tasks = vec![tokio::task::spawn_local(keep_link(Rc::clone(&worker)))];
     for Door { listener, service } in doors {
-        match Accepting::new(listener) {
-            Ok(listener) => tasks.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, service))),
-            Err(error) => {
-                tracing::error!(event = "worker_failed", reason = %error, "a listener cannot be used");
-                stop.drain.cancel();
-            }
-        }
+        let listener = Accepting::new(listener)?;
+        tasks.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, service)));
     }
-    stop.drain.cancelled().await;
-    // The listeners close with the tasks that hold them.
-    for task in &tasks {
-        task.abort();
-    }
-    worker.links.drain(drain_timeout, &stop.now).await;
+    Ok(tasks)
 }
 
 /// The apps of one listener, for as long as it lives.
 async fn accept(worker: Rc<Worker>, listener: Accepting, service: Service) {
     let service = Rc::new(service);
     loop {
-        let (socket, _) = accept::next(&listener, &worker.counters).await;
+        let (socket, _) = accept::next(&listener, &worker.seat.counters).await;
         let served = serve(Rc::clone(&worker), socket, Rc::clone(&service));
-        worker.links.tasks.spawn_local(served);
+        worker.seat.links.tasks.spawn_local(served);
     }
 }
 
@@ -159,7 +165,7 @@ async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>) {
         Ok(id) => id,
         Err(error) => {
             if error == OpenError::TooManyStreams {
-                worker.counters.limit_hit(Limit::Streams);
+                worker.seat.counters.limit_hit(Limit::Streams);
             }
             if worker.said.first("open", &worker.shared.settings.peer.to_string()) {
                 tracing::warn!(event = "app_refused", reason = %error, "an app's connection was reset");
@@ -188,9 +194,9 @@ impl Worker {
             return Some(carrier);
         }
         let shared = &self.shared;
-        if shared.waiting.fetch_add(1, Relaxed) >= shared.settings.max_waiting {
-            shared.waiting.fetch_sub(1, Relaxed);
-            self.counters.limit_hit(Limit::WaitingApps);
+        if shared.waiting.now.fetch_add(1, Relaxed) >= shared.waiting.at_most {
+            shared.waiting.now.fetch_sub(1, Relaxed);
+            self.seat.counters.limit_hit(Limit::WaitingApps);
             self.refuse("too_many_wait");
             return None;
         }
@@ -208,7 +214,7 @@ impl Worker {
             found = found => found.map_err(|_| "no_link"),
             () = self.drain.cancelled() => Err("draining"),
         };
-        shared.waiting.fetch_sub(1, Relaxed);
+        shared.waiting.now.fetch_sub(1, Relaxed);
         found.map_err(|reason| self.refuse(reason)).ok()
     }
 
@@ -248,14 +254,14 @@ impl Worker {
         *self.current.borrow_mut() = Some(carrier);
         self.changed.notify_waiters();
         self.shared.links_up.fetch_add(1, Relaxed);
-        self.shared.sidecar.registry.readiness.ready();
+        self.shared.sidecar.registry.readiness.part(&self.shared.part, Ok(()));
     }
 
     fn down(&self) {
         *self.current.borrow_mut() = None;
         if self.shared.links_up.fetch_sub(1, Relaxed) == 1 {
             let why = format!("no link to {}", self.shared.settings.peer);
-            self.shared.sidecar.registry.readiness.not_ready(why);
+            self.shared.sidecar.registry.readiness.part(&self.shared.part, Err(why));
         }
     }
 }
@@ -270,15 +276,15 @@ async fn keep_link(worker: Rc<Worker>) {
         {
             Ok((link, socket, status)) => {
                 worker.said.forget();
-                let carrier = Carrier::new(link, socket, Rc::clone(&worker.buffers), status, None);
+                let carrier = Carrier::new(link, socket, Rc::clone(&worker.seat.buffers), status, None);
                 worker.up(Rc::clone(&carrier));
-                let counters = Arc::clone(&worker.counters);
+                let counters = Arc::clone(&worker.seat.counters);
                 counters.links_up.add(1);
                 let ended = {
                     let counters = Arc::clone(&counters);
                     move || counters.links_up.add(-1)
                 };
-                worker.links.drive(&carrier, counters, ended);
+                worker.seat.links.drive(&carrier, counters, ended);
                 let up = Instant::now();
                 carrier.until_draining().await;
                 worker.down();
@@ -301,17 +307,18 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 async fn connect(worker: &Worker) -> Result<(Link, Socket, LinkEntry), InitiateError> {
-    let Shared { sidecar, settings, .. } = &*worker.shared;
+    let Uplink { sidecar, settings, .. } = &*worker.shared;
     let Some((first, lease)) = sidecar.budget.admit(sidecar.max_streams) else {
-        worker.counters.limit_hit(Limit::Buffer);
+        worker.seat.counters.limit_hit(Limit::Buffer);
         return Err(InitiateError::NoBuffer);
     };
     let mut socket = dial::peer(&settings.peer).await?;
     let began = Instant::now();
     let established = handshake::initiate(&mut socket, &sidecar.keyring, &sidecar.local, first).await?;
     let took = began.elapsed();
-    worker.counters.handshake(HandshakeResult::Accepted);
+    worker.seat.counters.handshake(HandshakeResult::Accepted);
     worker
+        .seat
         .counters
         .handshake_durations
         .observe_us(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -331,7 +338,7 @@ async fn connect(worker: &Worker) -> Result<(Link, Socket, LinkEntry), InitiateE
         lease,
         Arc::clone(&sidecar.keyring),
         Box::new(entropy::bytes),
-        Arc::clone(&worker.counters),
+        Arc::clone(&worker.seat.counters),
         clock::now(),
     );
     Ok((link, socket, sidecar.registry.register(status)))
@@ -341,7 +348,7 @@ impl Worker {
     fn failed(&self, error: &InitiateError) {
         let shared = &self.shared;
         let peer = &shared.settings.peer;
-        self.counters.handshake(error.result());
+        self.seat.counters.handshake(error.result());
         if let Some(difference_ms) = error.clock_difference_ms() {
             shared.sidecar.registry.handshake_clock(difference_ms);
         }
@@ -350,7 +357,7 @@ impl Worker {
                 .sidecar
                 .registry
                 .readiness
-                .not_ready(format!("no link to {peer}: {error}"));
+                .part(&shared.part, Err(format!("no link to {peer}: {error}")));
         }
         let reason = error.reason();
         if self.said.first(reason, "") {

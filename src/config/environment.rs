@@ -29,7 +29,9 @@ impl Environment {
     pub fn unknown(&self) -> Vec<(&str, Option<String>)> {
         let known: Vec<String> = keys::ALL
             .iter()
-            .map(|key| key.variable())
+            .copied()
+            .chain([&keys::CONFIG])
+            .map(keys::Key::variable)
             .chain(secrets::VARIABLES.map(str::to_owned))
             .collect();
         let nearest = |name: &str| {

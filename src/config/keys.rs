@@ -19,11 +19,32 @@ pub struct Key {
     pub roles: &'static [RoleName],
     /// `--name` alone means `--name=true`.
     pub switch: bool,
+    /// In a file it belongs to a `[[webapp]]` or `[[coreapp]]`, not to the whole process.
+    pub per_table: bool,
 }
 
 impl Key {
     pub fn flag(&self) -> String {
         format!("--{}", self.name)
+    }
+
+    /// The key of a file.
+    pub fn in_file(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// A value as a file has it.
+    pub fn as_toml(&self, value: &str) -> String {
+        let number = value.parse::<u32>().is_ok_and(|n| n.to_string() == value);
+        let switch = self.switch && matches!(value, "true" | "false");
+        if number || switch {
+            return value.to_owned();
+        }
+        let quoted = |text: &str| format!("{:?}", text.trim());
+        match value.contains(',') && self.per_table {
+            true => format!("[{}]", value.split(',').map(quoted).collect::<Vec<_>>().join(", ")),
+            false => quoted(value),
+        }
     }
 
     pub fn variable(&self) -> String {
@@ -48,6 +69,7 @@ const fn key(name: &'static str, value_name: &'static str, help: &'static str) -
         default: None,
         roles: BOTH,
         switch: false,
+        per_table: false,
     }
 }
 
@@ -61,6 +83,12 @@ impl Key {
             ..self
         }
     }
+    const fn per_table(self) -> Self {
+        Self {
+            per_table: true,
+            ..self
+        }
+    }
     const fn only(self, roles: &'static [RoleName]) -> Self {
         Self { roles, ..self }
     }
@@ -71,13 +99,31 @@ pub static LISTEN: Key = key(
     "ADDRESSES",
     "Accept here: the app (webapp), or the webapp's sidecar (coreapp); ports in order",
 )
-.right(ADDRESSES_FORM, "127.0.0.1:6250");
+.right(ADDRESSES_FORM, "127.0.0.1:6250")
+.per_table();
 pub static PEER: Key = key("peer", "ADDRESS", "The coreapp's sidecar, to dial")
     .right(ADDRESS_FORM, "core.example:7250")
-    .only(&[Webapp]);
+    .only(&[Webapp])
+    .per_table();
 pub static UPSTREAM: Key = key("upstream", "ADDRESSES", "The real Coreapp, to dial; ports in order")
     .right(ADDRESSES_FORM, "127.0.0.1:6250")
-    .only(&[Coreapp]);
+    .only(&[Coreapp])
+    .per_table();
+pub static SERVICES: Key = key(
+    "services",
+    "NAMES",
+    "What --listen's addresses are for, in their order; else their positions: 0, 1, 2",
+)
+.right("names joined by commas, one for each address of --listen", "health")
+.only(&[Webapp])
+.per_table();
+/// Of `run` and `health`; not in the file itself.
+pub static CONFIG: Key = key(
+    "config",
+    "FILE",
+    "The configuration: tables [[webapp]] and [[coreapp]], and these flags",
+)
+.right("the name of a TOML file", "wa-sidecar.toml");
 pub static DEPLOYMENT: Key = key(
     "deployment",
     "NAME",
@@ -92,7 +138,8 @@ pub static PEER_NAME: Key = key(
     "Whom --peer must be: a sidecar with another --name refuses the link",
 )
 .right(NAME_FORM, "node-2")
-.only(&[Webapp]);
+.only(&[Webapp])
+.per_table();
 pub static ADMIN: Key = key(
     "admin",
     "ADDRESS",
@@ -166,10 +213,11 @@ pub static ALLOW_WEAK_SECRET: Key = Key {
 };
 
 /// In the order in which `--help` and `check` list them.
-pub static ALL: [&Key; 20] = [
+pub static ALL: [&Key; 21] = [
     &LISTEN,
     &PEER,
     &UPSTREAM,
+    &SERVICES,
     &DEPLOYMENT,
     &NAME,
     &PEER_NAME,

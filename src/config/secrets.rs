@@ -13,7 +13,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Environment, Warning};
+use super::{Environment, Warning, file::Entry};
 use crate::crypto::secret::{Kind, Secret, SecretError};
 
 /// Every variable that this module reads.
@@ -54,6 +54,8 @@ pub enum SecretOrigin {
     Variable(&'static str),
     /// The file that a variable names.
     File(&'static str, String),
+    /// The file that a key of the configuration file names, with that file and the line.
+    Key(&'static str, String, String),
 }
 
 impl fmt::Display for SecretOrigin {
@@ -61,6 +63,7 @@ impl fmt::Display for SecretOrigin {
         match self {
             SecretOrigin::Variable(name) => write!(f, "environment variable {name}"),
             SecretOrigin::File(name, path) => write!(f, "file {path:?} (environment variable {name})"),
+            SecretOrigin::Key(key, path, place) => write!(f, "file {path:?} (key {key} in {place})"),
         }
     }
 }
@@ -95,11 +98,31 @@ pub enum SecretsError {
     },
 }
 
+/// The keys of the configuration file that name files of secrets. The environment beats them.
+#[derive(Debug, Default)]
+pub struct SecretFiles {
+    pub(super) current: Option<Entry>,
+    pub(super) previous: Option<Entry>,
+}
+
 impl Secrets {
-    pub fn load(env: &Environment, allow_weak: bool) -> Result<Self, SecretsError> {
+    pub fn load(env: &Environment, files: &SecretFiles, allow_weak: bool) -> Result<Self, SecretsError> {
         let mut warnings = Vec::new();
-        let current = find(env, "WA_SECRET", "WA_SECRET_FILE", &mut warnings)?.ok_or(SecretsError::Missing)?;
-        let previous = find(env, "WA_SECRET_PREVIOUS", "WA_SECRET_PREVIOUS_FILE", &mut warnings)?;
+        let current = find(
+            env,
+            "WA_SECRET",
+            "WA_SECRET_FILE",
+            files.current.as_ref(),
+            &mut warnings,
+        )?
+        .ok_or(SecretsError::Missing)?;
+        let previous = find(
+            env,
+            "WA_SECRET_PREVIOUS",
+            "WA_SECRET_PREVIOUS_FILE",
+            files.previous.as_ref(),
+            &mut warnings,
+        )?;
         if previous.as_ref().is_some_and(|(bytes, _)| *bytes == current.0) {
             let text = "WA_SECRET_PREVIOUS is the same as WA_SECRET: nothing rotates".to_owned();
             warnings.push(Warning {
@@ -122,33 +145,55 @@ fn find(
     env: &Environment,
     variable: &'static str,
     file_variable: &'static str,
+    of_file: Option<&Entry>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<Found>, SecretsError> {
     match (env.get(variable), env.get(file_variable)) {
-        (None, None) => Ok(None),
+        (None, None) => {
+            let Some(Entry { value, place }) = of_file else {
+                return Ok(None);
+            };
+            let key = if variable == "WA_SECRET" {
+                "secret_file"
+            } else {
+                "secret_previous_file"
+            };
+            let place = format!("{}, line {}", place.path, place.line);
+            let origin = SecretOrigin::Key(key, value.clone(), place);
+            read(OsStr::new(value), origin, variable, warnings).map(Some)
+        }
         (Some(_), Some(_)) => Err(SecretsError::Both { variable }),
         (Some(bytes), None) => Ok(Some((Zeroizing::new(bytes.to_vec()), SecretOrigin::Variable(variable)))),
         (None, Some(path)) => {
             let path = OsStr::from_bytes(path);
             let origin = SecretOrigin::File(file_variable, path.to_string_lossy().into_owned());
-            match read_file(path) {
-                Ok((bytes, mode)) => {
-                    if mode & 0o004 != 0 {
-                        let text = format!("every user of this host can read {origin}: chmod o-r");
-                        warnings.push(Warning {
-                            event: "secret_file_open",
-                            text,
-                        });
-                    }
-                    Ok(Some((bytes, origin)))
-                }
-                Err(source) => Err(SecretsError::Unreadable {
-                    origin,
-                    variable,
-                    source,
-                }),
-            }
+            read(path, origin, variable, warnings).map(Some)
         }
+    }
+}
+
+fn read(
+    path: &OsStr,
+    origin: SecretOrigin,
+    variable: &'static str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Found, SecretsError> {
+    match read_file(path) {
+        Ok((bytes, mode)) => {
+            if mode & 0o004 != 0 {
+                let text = format!("every user of this host can read {origin}: chmod o-r");
+                warnings.push(Warning {
+                    event: "secret_file_open",
+                    text,
+                });
+            }
+            Ok((bytes, origin))
+        }
+        Err(source) => Err(SecretsError::Unreadable {
+            origin,
+            variable,
+            source,
+        }),
     }
 }
 

@@ -9,6 +9,7 @@
 use std::{collections::HashMap, fmt};
 
 use super::Address;
+use crate::wire::Name;
 
 /// A service by its name on the wire: empty, or 1 to 64 bytes of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +19,10 @@ impl Service {
     /// Of the listener at `position` among `of`.
     pub fn at(position: usize, of: usize) -> Self {
         Self(if of == 1 { String::new() } else { position.to_string() })
+    }
+
+    pub fn named(name: &Name) -> Self {
+        Self(name.to_string())
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -59,6 +64,13 @@ impl Targets {
             by_name.insert(position.to_string().into_bytes(), target);
         }
         Self { by_name }
+    }
+
+    /// One more, by name.
+    pub fn add(&mut self, name: Name, address: Address) {
+        let service = Service::named(&name);
+        self.by_name
+            .insert(name.as_bytes().to_vec(), Target { service, address });
     }
 
     pub fn find(&self, service: &[u8]) -> Option<&Target> {

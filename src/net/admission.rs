@@ -45,6 +45,8 @@ pub struct Admitted {
     pub socket: Socket,
     pub status: LinkStatus,
     pub slot: LinkSlot,
+    /// Whose listener took it.
+    pub table: usize,
 }
 
 /// One of the links that the process may hold; free again when dropped.
@@ -80,7 +82,12 @@ struct Admission {
 }
 
 /// Accepts, and hands each confirmed link to `give`. Does not end: a peer that dials while `stop` drains is told so.
-pub async fn admit_links(listeners: Vec<Accepting>, sidecar: Sidecar, give: impl Fn(Admitted) + 'static, stop: &Stop) {
+pub async fn admit_links(
+    listeners: Vec<(Accepting, usize)>,
+    sidecar: Sidecar,
+    give: impl Fn(Admitted) + 'static,
+    stop: &Stop,
+) {
     let acceptor = Acceptor::new(Arc::clone(&sidecar.keyring), sidecar.local.clone(), Limits::default());
     let admission = Rc::new(Admission {
         sidecar,
@@ -94,12 +101,12 @@ pub async fn admit_links(listeners: Vec<Accepting>, sidecar: Sidecar, give: impl
         strangers: RefCell::default(),
     });
     let tasks = LocalSet::new();
-    for listener in listeners {
+    for (listener, table) in listeners {
         let admission = Rc::clone(&admission);
         tasks.spawn_local(async move {
             loop {
                 let (socket, source) = accept::next(&listener, admission.counters()).await;
-                admission.accepted(socket, source);
+                admission.accepted(socket, source, table);
             }
         });
     }
@@ -139,7 +146,7 @@ impl Admission {
     }
 
     /// The oldest stranger makes room for a new one.
-    fn accepted(self: &Rc<Self>, socket: Socket, source: Source) {
+    fn accepted(self: &Rc<Self>, socket: Socket, source: Source, table: usize) {
         let mut strangers = self.strangers.borrow_mut();
         strangers.retain(|stranger| !stranger.is_known());
         if strangers.len() >= self.max_strangers
@@ -149,14 +156,14 @@ impl Admission {
             oldest.task.abort();
         }
         let known = Rc::new(std::cell::Cell::new(false));
-        let task = tokio::task::spawn_local(Rc::clone(self).admit(socket, source, Rc::clone(&known)));
+        let task = tokio::task::spawn_local(Rc::clone(self).admit(socket, source, table, Rc::clone(&known)));
         strangers.push_back(Stranger {
             known,
             task: task.abort_handle(),
         });
     }
 
-    async fn admit(self: Rc<Self>, mut socket: Socket, source: Source, known: Rc<std::cell::Cell<bool>>) {
+    async fn admit(self: Rc<Self>, mut socket: Socket, source: Source, table: usize, known: Rc<std::cell::Cell<bool>>) {
         let accepted = Instant::now();
         let mut message1 = [0; MESSAGE_LEN];
         match timeout_at(accepted + MESSAGE_1_WITHIN, socket.read_exact(&mut message1)).await {
@@ -215,7 +222,7 @@ impl Admission {
             Verdict::Accept { message2, established } => {
                 known.set(true);
                 let Some(room) = room else { return };
-                let done = self.confirm(socket, source, message2, *established, room);
+                let done = self.confirm(socket, source, table, message2, *established, room);
                 match timeout_at(accepted + FRAME_0_WITHIN, done).await {
                     Ok(Ok(())) => {
                         let took = accepted.elapsed().as_micros();
@@ -263,6 +270,7 @@ impl Admission {
         &self,
         mut socket: Socket,
         source: Source,
+        table: usize,
         message2: [u8; MESSAGE_LEN],
         mut established: Established,
         room: Room,
@@ -305,6 +313,7 @@ impl Admission {
             socket,
             status,
             slot,
+            table,
         });
         Ok(())
     }

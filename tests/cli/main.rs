@@ -60,7 +60,7 @@ fn help_teaches_the_pair_every_flag_and_the_exit_codes() {
     ] {
         assert!(help.contains(words), "{words}: {help}");
     }
-    for command in ["webapp", "coreapp", "keygen", "check", "health", "demo"] {
+    for command in ["webapp", "coreapp", "run", "run", "keygen", "check", "health", "demo"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
     assert!(!help.contains("demo-child"), "what is nobody's to type is not listed");
@@ -99,6 +99,23 @@ fn help_teaches_the_pair_every_flag_and_the_exit_codes() {
             "wider than a terminal: {help}"
         );
     }
+    let help = text(&run(&["run", "--help"], &[]).stdout);
+    for words in [
+        "--config <FILE>",
+        "[env: WA_CONFIG]",
+        "[[webapp]]",
+        "peer_name = \"node-2\"",
+        "[coreapp.services]",
+        "--max-dials <N>",
+        "check run --config",
+    ] {
+        assert!(help.contains(words), "{words}: {help}");
+    }
+    assert!(
+        help.lines().all(|line| line.len() <= 100),
+        "wider than a terminal: {help}"
+    );
+    assert!(!help.contains("--listen"), "that stands in tables: {help}");
     assert_eq!(
         run(&["--version"], &[]).stdout,
         concat!("wa-sidecar ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()
@@ -138,7 +155,26 @@ fn wrong_usage_is_64() {
         64,
         &["a secret is never a flag", "WA_SECRET_FILE"],
     );
-    fails(&["check"], &[], 64, &["webapp", "coreapp"]);
+    fails(&["check"], &[], 64, &["webapp", "coreapp", "run"]);
+    fails(
+        &["run"],
+        &[],
+        64,
+        &["config is missing", "--config", "WA_CONFIG", "wa-sidecar.toml"],
+    );
+    fails(
+        &["run", "--peer", "a:1"],
+        &[],
+        64,
+        &["--peer is not a flag of this command", "webapp"],
+    );
+    fails(
+        &["webapp", "--config", "f"],
+        &[],
+        64,
+        &["--config is not a flag of this command", "run"],
+    );
+    fails(&["webapp", "--print"], &[], 64, &["--print"]);
     for role in ["webapp", "coreapp"] {
         fails(
             &[role],
@@ -199,6 +235,8 @@ fn a_bad_value_is_named_with_its_origin_and_what_would_be_right() {
         (&WEBAPP, "peer", "127.0.0.1:6250", "would dial itself", address),
         (&COREAPP, "upstream", "256.0.0.1:1", "not an IPv4 address", address),
         (&COREAPP, "upstream", "0.0.0.0:7250", "would dial itself", address),
+        (&WEBAPP, "services", "a,b", "it has 2 names, and listen has 1 addresses", "one for each address"),
+        (&WEBAPP, "services", "a/b", "'/' is not allowed", "one for each address"),
         (&WEBAPP, "deployment", "a b", "' ' is not allowed", name),
         (&WEBAPP, "name", "knoten/1", "'/' is not allowed", name),
         (&WEBAPP, "peer-name", &long, "it has 65 bytes", name),

@@ -1,8 +1,10 @@
 //! Several services behind one pair: ranges, lists, and what is not served.
 
+mod file;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod positions;
+mod run;
 mod unix;
 
 use harness::app;

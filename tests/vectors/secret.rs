@@ -3,7 +3,7 @@
 use crate::{Case, Verdict};
 use std::{env, fs, process};
 use wa_sidecar::{
-    config::{Environment, Secrets, SecretsError},
+    config::{Environment, SecretFiles, Secrets, SecretsError},
     crypto::secret::{Kind, Secret, SecretError},
     wire::Name,
 };
@@ -32,7 +32,7 @@ fn of_file(case: &Case, allow_short: bool) -> Result<Secret, &'static str> {
     fs::write(&path, case.bytes("file")).expect("written");
     let path_text = path.to_str().expect("text").as_bytes().to_vec();
     let environment = Environment::from_iter([("WA_SECRET_FILE".to_owned(), path_text)]);
-    let loaded = Secrets::load(&environment, allow_short);
+    let loaded = Secrets::load(&environment, &SecretFiles::default(), allow_short);
     fs::remove_file(&path).expect("removed");
     match loaded {
         Ok(secrets) => Ok(secrets.current.secret),
