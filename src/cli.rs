@@ -323,7 +323,7 @@ Exit codes: 0 done, 64 wrong usage, 69 address or peer unavailable, 70 internal 
 78 bad configuration.";
 
 const FILE: &str = "\
-A file, here of a node that takes messages from one peer and sends to two. A flag or variable beats it:
+A file of a node that takes links and dials two peers; a flag or variable beats it:
   deployment = \"staging\"
   name = \"node-1\"
   secret_file = \"secret\"                # relative to this file; a secret itself never stands here

@@ -231,3 +231,34 @@ fn health_asks_where_the_file_says() {
         text(&output.stderr)
     );
 }
+
+/// Between the line that holds `from` and the one that holds `to`, without the indent.
+fn lines_between(text: &str, from: &str, to: &str) -> String {
+    let lines = text.lines().skip_while(|line| !line.contains(from)).skip(1);
+    let lines = lines.take_while(|line| !line.contains(to));
+    lines.map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
+#[test]
+fn the_files_that_help_and_readme_show_are_good() {
+    let help = Command::new(env!("CARGO_BIN_EXE_wa-sidecar"))
+        .args(["run", "--help"])
+        .output()
+        .expect("started");
+    let readme = include_str!("../../README.md");
+    for (name, example) in [
+        (
+            "help",
+            lines_between(text(&help.stdout), "A file of a node", "To see what comes"),
+        ),
+        (
+            "readme",
+            lines_between(readme, "but for what stands in a table", "Tables with one peer"),
+        ),
+    ] {
+        assert!(example.contains("[[webapp]]"), "{name}: {example}");
+        let output = check(&["run", "--config", &file(&format!("shown-{name}"), &example)], &[]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        assert!(!text(&output.stdout).contains("Warning"), "{}", text(&output.stdout));
+    }
+}
