@@ -176,6 +176,28 @@ fn other_secret() -> Vec<Seen> {
     seen
 }
 
+fn no_sidecar_there() -> Vec<Seen> {
+    // As an app or another webapp's sidecar: one hangs up in mid-answer, the other waits for more.
+    let polite = harness::app(|mut stream| {
+        let _ = stream.read_exact(&mut [0; 512]);
+        let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+    });
+    let silent = harness::app(|mut stream| {
+        let mut bytes = [0; 512];
+        while stream.read(&mut bytes).is_ok_and(|n| n > 0) {}
+    });
+    let (hung_up, waited) = (web(polite, &[]).spawn(), web(silent, &[]).spawn());
+    let mut seen = vec![
+        see(&hung_up, ("webapp", "link_failed", "disconnected")),
+        see(&waited, ("webapp", "link_failed", "timeout")),
+    ];
+    let core = core(nowhere(), &[]);
+    let mut browser = connect(core.listen);
+    browser.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("written");
+    seen.push(see(&core, ("coreapp", "handshake_failed", "timeout")));
+    seen
+}
+
 fn other_clock() -> Vec<Seen> {
     let library = ["x86_64", "aarch64"]
         .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"))
@@ -245,6 +267,7 @@ fn each_log_line_is_as_the_table_says() {
     let provocations = [
         no_peer,
         other_secret,
+        no_sidecar_there,
         other_clock,
         other_name,
         one_link_too_many,

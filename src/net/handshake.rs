@@ -52,13 +52,17 @@ impl InitiateError {
     pub fn explanation(&self) -> Explanation {
         let advice = match self {
             Self::Timeout(_) => {
-                "is --peer right, and does a firewall between the hosts let it pass? Try:  nc -vz HOST PORT"
+                "is --peer the --listen of a coreapp's sidecar, not an app nor a webapp's sidecar, and does a firewall between \
+                 the hosts let it pass? Try:  nc -vz HOST PORT"
             }
             Self::Dial(dial::DialError::Refused(_)) => {
                 "is the peer's sidecar running, and is --peer its --listen address and port?"
             }
             Self::Dial(_) => "is --peer right? Try:  getent hosts HOST  and  nc -vz HOST PORT",
-            Self::Broken(_) => "is something between the hosts closing connections?",
+            Self::Broken(_) => {
+                "is --peer the --listen of a coreapp's sidecar, not an app nor a webapp's sidecar, or does something between \
+                 the hosts close connections?"
+            }
             Self::NoBuffer => "raise --buffer-budget, or lower --max-streams",
             Self::Handshake(error) => return error.explanation(),
         };
