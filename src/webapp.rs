@@ -357,7 +357,7 @@ impl Worker {
                 .sidecar
                 .registry
                 .readiness
-                .part(&shared.part, Err(format!("no link to {peer}: {error}")));
+                .part(&shared.part, Err(format!("no link to {peer}: {}", error.explanation())));
         }
         let reason = error.reason();
         if self.said.first(reason, "") {
