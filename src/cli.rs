@@ -178,8 +178,9 @@ fn not_here(flag: &str) -> Option<String> {
         roles.push("run");
     }
     Some(format!(
-        "{flag} is not a flag of this command; it belongs to:  {}",
-        roles.join(", ")
+        "{flag} is not a flag of this command; it belongs to:  {}\n  See:  wa-sidecar {} --help",
+        roles.join(", "),
+        roles.first()?
     ))
 }
 

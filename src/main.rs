@@ -207,7 +207,10 @@ fn ask_health(flags: &Flags) -> Result<(), Failure> {
     let unavailable = |error| {
         Failure::new(
             Exit::Unavailable,
-            format!("no answer from http://{admin}/readyz: {error}"),
+            format!(
+                "no answer from http://{admin}/readyz: {error}\n  \
+                 Is a sidecar running here, and is this its --admin (WA_ADMIN)? Else give this command the same."
+            ),
         )
     };
     let (ready, body) = health::probe(&admin).map_err(unavailable)?;
