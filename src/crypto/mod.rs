@@ -45,6 +45,16 @@ pub enum SecretUsed {
     Previous,
 }
 
+impl SecretUsed {
+    /// The stable text of logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Previous => "previous",
+        }
+    }
+}
+
 impl Keyring {
     /// The Noise prologue of a link (SPEC 3.2).
     pub fn prologue(&self) -> Vec<u8> {

@@ -304,7 +304,7 @@ impl Admission {
             peer = %source,
             peer_name = %status.peer_name,
             suite = status.suite,
-            secret = ?secret_used,
+            secret = secret_used.label(),
             clock_difference_ms,
             "sealed link from a peer"
         );
