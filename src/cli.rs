@@ -1,6 +1,6 @@
 //! The command line: commands, flags, help, exit codes. A contract: scripts are written against it.
 //!
-//! Promises: flags and their help come from [`config::keys`]; [`parse`] only splits what was typed, values are judged
+//! Promises: flags and their help come from [`crate::config::keys`]; [`parse`] only splits what was typed, values are judged
 //! when the configuration is resolved. A [`Failure`] carries the exit code that sysexits(3) has for it.
 //! Must not know: what a sidecar does.
 
