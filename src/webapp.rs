@@ -353,11 +353,14 @@ impl Worker {
             shared.sidecar.registry.handshake_clock(difference_ms);
         }
         if shared.links_up.load(Relaxed) == 0 {
-            shared
-                .sidecar
-                .registry
-                .readiness
-                .part(&shared.part, Err(format!("no link to {peer}: {}", error.explanation())));
+            shared.sidecar.registry.readiness.part(
+                &shared.part,
+                Err(format!(
+                    "no link to {peer} ({}): {}",
+                    error.reason(),
+                    error.explanation()
+                )),
+            );
         }
         let reason = error.reason();
         if self.said.first(reason, "") {
