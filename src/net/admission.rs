@@ -296,7 +296,13 @@ impl Admission {
             counters,
             clock::now(),
         );
-        confirm(&mut socket, &mut link).await?;
+        if let Err(error) = confirm(&mut socket, &mut link).await {
+            if matches!(error, ConfirmError::Fatal(_)) {
+                // SPEC section 1, *Fatal*: ended by RST.
+                let _ = socket.set_linger(Some(Duration::ZERO));
+            }
+            return Err(error);
+        }
         drop(unconfirmed);
         self.sidecar.registry.handshake_clock(clock_difference_ms);
         tracing::info!(
