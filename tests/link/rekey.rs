@@ -229,7 +229,6 @@ fn rekey_messages_out_of_order_are_fatal() {
 
 /// Both directions pass into the second generation of keys (SPEC section 4) while streams go on.
 #[test]
-#[ignore = "two million frames: a minute in a debug build"]
 fn the_ratchet_turns_under_traffic() {
     let mut raw = against_responder(&Options::default());
     for n in 0..(1 << 20) + 1000 {
