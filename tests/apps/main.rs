@@ -3,6 +3,7 @@
 //! They come from the Debian packages in `.ci/packages`; one that is missing fails the tests. What takes longer than a
 //! change should wait is in `long`, and run by `.ci/long`.
 
+mod account;
 mod coreapp;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -10,5 +11,6 @@ mod http;
 mod long;
 mod nginx;
 mod php;
+mod postgres;
 mod tools;
 mod variants;
