@@ -8,9 +8,11 @@ mod coreapp;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod http;
+mod iperf3;
 mod long;
 mod nginx;
 mod php;
 mod postgres;
+mod redis;
 mod tools;
 mod variants;
