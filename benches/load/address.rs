@@ -1,0 +1,133 @@
+//! Where the far end is: `HOST:PORT` or `unix:/path`, and sockets to it.
+//!
+//! Promises: a name is resolved once, before anything is measured. Must not know: what is sent.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+/// A target as typed, and what it came to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    typed: String,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// Resolves `text`; the first address of a name is taken.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn parse(text: &str) -> Result<Target, String> {
+        let place = if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err("unix: wants a path, as in unix:/run/wa/message_socket".to_owned());
+            }
+            Place::Unix(PathBuf::from(path))
+        } else {
+            if text.contains("://") || text.contains('/') {
+                return Err(format!(
+                    "{text:?} is no address: HOST:PORT or unix:/path, without a scheme and a path"
+                ));
+            }
+            let mut addresses = text
+                .to_socket_addrs()
+                .map_err(|error| format!("{text:?} is no address (HOST:PORT or unix:/path): {error}"))?;
+            Place::Tcp(addresses.next().ok_or_else(|| format!("{text:?} has no address"))?)
+        };
+        Ok(Target {
+            typed: text.to_owned(),
+            place,
+        })
+    }
+
+    /// What `Host` says in requests.
+    pub fn host(&self) -> &str {
+        match self.place {
+            Place::Tcp(_) => &self.typed,
+            Place::Unix(_) => "localhost",
+        }
+    }
+
+    /// # Errors
+    /// The system's.
+    pub async fn connect(&self) -> io::Result<Socket> {
+        match &self.place {
+            Place::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Socket::Tcp(stream))
+            }
+            Place::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// What one would type to see why nobody is there.
+    pub fn advice(&self) -> String {
+        match &self.place {
+            Place::Tcp(address) => {
+                format!(
+                    "is it running? see `ss -ltn 'sport = :{}'` on that host; a far end comes with `cargo load serve`",
+                    address.port()
+                )
+            }
+            Place::Unix(path) => format!("is it running? see `ss -lx src {}`", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.typed)
+    }
+}
+
+/// A connection to a [`Target`].
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The load generator: `cargo load --help`, and benches/README.md.
+//!
+//!     flags -> plan -> run (threads: work, client, answer; schedule; tally) -> outcome -> table, JSON, page
+//!
+//! Promises: exit code 0 only if something was measured and nothing failed.
+
+#![forbid(unsafe_code)]
+#![allow(dead_code)] // until the report
+
+mod address;
+mod answer;
+mod client;
+mod cpu;
+mod fault;
+mod flags;
+mod machine;
+mod outcome;
+mod pattern;
+mod plan;
+mod progress;
+mod quantity;
+mod run;
+mod schedule;
+mod serve;
+mod tally;
+mod work;
+
+use std::{env, io::Write, path::Path, process::ExitCode};
+
+use flags::Invocation;
+use outcome::Outcome;
+use progress::Progress;
+
+/// Exit codes, as those of the sidecar.
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+const FAILED: u8 = 70;
+
+fn main() -> ExitCode {
+    if env::args_os().skip(1).eq(["--bench"]) {
+        // `cargo bench` runs all benches.
+        println!("load: has no address to load; see `cargo load --help`");
+        return ExitCode::SUCCESS;
+    }
+    let result = match flags::parse(env::args_os()) {
+        Ok(Invocation::Serve(options)) => serve(&options),
+        Ok(Invocation::Run(options)) => measure(&options),
+        Ok(Invocation::Report { .. }) => Err((FAILED, "report: not yet".to_owned())),
+        Err(error) => {
+            // Help is no error; a closed stdout is nobody's.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, message)) => {
+            eprintln!("load: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+type Result = std::result::Result<(), (u8, String)>;
+
+fn serve(options: &flags::Serve) -> Result {
+    let door = serve::bind(&options.listen).map_err(|message| (UNAVAILABLE, message))?;
+    println!("{}", door.address());
+    door.serve(options.threads)
+        .map_err(|error| (FAILED, format!("serve: {error}")))
+}
+
+fn measure(options: &flags::Run) -> Result {
+    let failed = |error: std::io::Error| (FAILED, error.to_string());
+    let (plan, heading) = plan::make(options).map_err(|message| (UNAVAILABLE, message))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let outcome = runtime.block_on(async {
+        if let Err(fault) = run::probe(&plan.target, plan.timeout).await {
+            return Err((
+                UNAVAILABLE,
+                format!(
+                    "cannot reach {}: {}\n      {}",
+                    plan.target,
+                    fault.detail,
+                    plan.target.advice()
+                ),
+            ));
+        }
+        let measured = run::run(&plan, &mut Progress::new(options.quiet))
+            .await
+            .map_err(failed)?;
+        Ok(Outcome::new(heading, measured))
+    })?;
+    publish(options, &outcome).map_err(failed)?;
+    if outcome.is_good() {
+        Ok(())
+    } else if outcome.errors == 0 {
+        Err((FAILED, format!("nothing was answered within {:.1} s", outcome.seconds)))
+    } else {
+        Err((FAILED, format!("{} errors", outcome.errors)))
+    }
+}
+
+fn publish(options: &flags::Run, outcome: &Outcome) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    let json = || serde_json::to_string_pretty(outcome).map(|text| text + "\n");
+    match options.json.as_deref() {
+        Some(path) if path == Path::new("-") => stdout.write_all(json()?.as_bytes())?,
+        path => {
+            stdout.write_all(outcome.table().as_bytes())?;
+            if let Some(path) = path {
+                std::fs::write(path, json()?)?;
+            }
+        }
+    }
+    stdout.flush()
+}
