@@ -14,5 +14,6 @@ mod nginx;
 mod php;
 mod postgres;
 mod redis;
+mod ssh;
 mod tools;
 mod variants;

@@ -1,6 +1,6 @@
 //! PostgreSQL behind the pair, `pgbench` and `psql` in front.
 
-use crate::account::{self, Ended};
+use crate::account;
 use crate::harness::{Pair, SOON, eventually};
 use crate::tools::{Directory, Running, Said, on_a_free_port, said, signal, until_exit};
 use std::fs::File;
@@ -166,7 +166,7 @@ fn behind_a_pair() -> (Postgres, Pair) {
 
 /// Everything went through the pair, and ended in order.
 fn in_order(postgres: &Postgres, pair: &Pair) {
-    account::whole(pair, Ended::in_order(postgres.connections()));
+    account::whole(pair, postgres.connections());
 }
 
 #[test]
