@@ -154,7 +154,7 @@ async fn accept(worker: Rc<Worker>, listener: Accepting, service: Service) {
 
 /// One app, from accept to end.
 async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>) {
-    let socket = AppSocket::new(socket);
+    let socket = AppSocket::accepted(socket);
     let Some(carrier) = worker.link().await else { return };
     let opened =
         carrier

@@ -39,11 +39,37 @@ pub struct AppSocket {
     failed: Cell<bool>,
     /// Writes fail because the app closed after it had ended its output in order; what it sent is still whole.
     unwritable: Cell<bool>,
+    delay: Cell<Delay>,
+}
+
+/// Nagle's algorithm, which holds back a small segment while another one is on its way (RFC 896). The first write needs no option
+/// against it, and many a connection has only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delay {
+    /// Off.
+    None,
+    /// On, and nothing is written yet.
+    Unwritten,
+    /// On: to be turned off before the next write.
+    Written,
 }
 
 impl AppSocket {
-    /// TCP must carry zero linger from birth (accepted: inherited from the listener; dialled: set before connect).
-    pub fn new(io: Socket) -> Self {
+    /// An app that connected. TCP must carry zero linger and no delay from birth, inherited from the listener.
+    pub fn accepted(io: Socket) -> Self {
+        Self::new(io, Delay::None)
+    }
+
+    /// An app that was dialled. TCP must carry zero linger from before the connect: [`prepare`].
+    pub fn dialled(io: Socket) -> Self {
+        let delay = match io {
+            Socket::Tcp(_) => Delay::Unwritten,
+            Socket::Unix(_) => Delay::None,
+        };
+        Self::new(io, delay)
+    }
+
+    fn new(io: Socket, delay: Delay) -> Self {
         let held = match io {
             Socket::Tcp(_) => None,
             Socket::Unix(_) => Some(Held::new()),
@@ -53,6 +79,7 @@ impl AppSocket {
             io,
             failed: Cell::new(false),
             unwritable: Cell::new(false),
+            delay: Cell::new(delay),
         }
     }
 
@@ -101,6 +128,15 @@ impl AppSocket {
         }
         if self.unwritable.get() {
             return Ok(total);
+        }
+        match self.delay.get() {
+            Delay::None => {}
+            Delay::Unwritten => self.delay.set(Delay::Written),
+            Delay::Written => {
+                // Without it bytes come later, and still come.
+                let _ = self.io.set_nodelay();
+                self.delay.set(Delay::None);
+            }
         }
         let mut put = 0;
         let result = self.io.try_io(Interest::WRITABLE, || {
@@ -178,8 +214,7 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// What a socket to or from an app must be from birth.
+/// What a socket to an app must be before it connects.
 pub fn prepare(socket: SockRef<'_>) -> io::Result<()> {
-    socket.set_linger(Some(Duration::ZERO))?;
-    socket.set_tcp_nodelay(true)
+    socket.set_linger(Some(Duration::ZERO))
 }

@@ -4,11 +4,12 @@ use super::app::AppSocket;
 use super::socket::Socket;
 use crate::config::Address;
 use crate::wire::message::Code;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 /// Why nothing was connected.
@@ -62,16 +63,7 @@ async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<
     }
     let mut last = DialError::Name(io::ErrorKind::NotFound.into());
     for candidate in resolve(address).await? {
-        let attempt = async {
-            let socket = if candidate.is_ipv4() {
-                TcpSocket::new_v4()
-            } else {
-                TcpSocket::new_v6()
-            }?;
-            prepare(SockRef::from(&socket))?;
-            socket.connect(candidate).await
-        };
-        match attempt.await {
+        match connect_tcp(candidate, &prepare).await {
             Ok(stream) => return Ok(Socket::Tcp(stream)),
             Err(error) => last = failed(error),
         }
@@ -79,10 +71,35 @@ async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<
     Err(last)
 }
 
+/// connect(2) without blocking. Unlike tokio's it asks for the socket's error only if the readiness says that there is one: a
+/// system call less for each connection.
+async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::Result<()>) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    prepare(SockRef::from(&socket))?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if (ready.is_error() || ready.is_write_closed())
+        && let Some(error) = stream.take_error()?
+    {
+        return Err(error);
+    }
+    Ok(stream)
+}
+
 /// Connects to an app within `limit`. The socket resets its connection when dropped.
 pub async fn app(address: &Address, limit: Duration) -> Result<AppSocket, DialError> {
     let connected = timeout(limit, connect(address, super::app::prepare)).await;
-    connected.map_err(|_| DialError::Timeout(limit))?.map(AppSocket::new)
+    connected
+        .map_err(|_| DialError::Timeout(limit))?
+        .map(AppSocket::dialled)
 }
 
 /// Connects to a peer.

@@ -245,7 +245,10 @@ impl Pump<'_> {
             }
         }
         if self.app.fin.get() && !self.shut {
-            self.socket.shutdown_write();
+            // An app that has ended its own output is told by the close that comes next.
+            if self.from_app != FromApp::Ended {
+                self.socket.shutdown_write();
+            }
             self.shut = true;
         }
         Ok(moved)
