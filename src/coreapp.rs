@@ -109,7 +109,11 @@ impl Worker {
         let socket = match socket.unpark() {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::warn!(event = "link_failed", reason = %error, "the accepted socket cannot be used");
+                tracing::warn!(
+                    event = "link_failed",
+                    reason = "socket",
+                    "the accepted socket cannot be used: {error}"
+                );
                 links.fetch_sub(1, Relaxed);
                 return;
             }

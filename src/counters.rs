@@ -148,8 +148,6 @@ labels! {
         Flood = "flood",
         /// REKEY did not finish in time, or the epoch grew too old.
         RekeyTimeout = "rekey_timeout",
-        /// The peer never confirmed (frame 0).
-        Unconfirmed = "unconfirmed",
         /// This process is stopping and its drain time is over.
         Shutdown = "shutdown",
     }

@@ -96,15 +96,17 @@ pub async fn run(tables: Tables, sidecar: Sidecar, stop: Stop) -> io::Result<()>
     let serving = async {
         stop.drain.cancelled().await;
         registry.readiness.drain();
+        let mut result = Ok(());
         for worker in ended {
-            let _ = worker.await;
+            // One that panicked has ended the process.
+            result = result.and(worker.await.unwrap_or(Ok(())));
         }
+        result
     };
     tokio::select! {
-        () = admission::admit_links(listeners, sidecar.clone(), give, &stop) => {}
-        () = serving => {}
+        () = admission::admit_links(listeners, sidecar.clone(), give, &stop) => Ok(()),
+        result = serving => result,
     }
-    Ok(())
 }
 
 /// Not SO_REUSEPORT: closing one of two reuseport listeners resets what waits in it.
@@ -141,7 +143,13 @@ fn hand_over(hands: &[Hand], admitted: Admitted) {
             // A worker that has ended drops it: the process is stopping.
             let _ = hand.jobs.send((table, job));
         }
-        Err(error) => tracing::warn!(event = "link_failed", reason = %error, "the accepted socket cannot be moved"),
+        Err(error) => {
+            tracing::warn!(
+                event = "link_failed",
+                reason = "socket",
+                "the accepted socket cannot be moved: {error}"
+            );
+        }
     }
 }
 
@@ -155,14 +163,19 @@ struct Work {
 }
 
 impl Work {
-    async fn run(mut self, sidecar: Sidecar, counters: Arc<Counters>, stop: Stop) {
+    /// Errors: a listener cannot be used; the process drains and ends for that.
+    async fn run(mut self, sidecar: Sidecar, counters: Arc<Counters>, stop: Stop) -> io::Result<()> {
         let seat = Rc::new(Seat::new(counters));
         let mut accepting = Vec::new();
+        let mut result = Ok(());
         for (uplink, doors) in self.uplinks {
             match webapp::start(&seat, uplink, doors, stop.drain.clone()) {
                 Ok(tasks) => accepting.extend(tasks),
                 Err(error) => {
-                    tracing::error!(event = "worker_failed", reason = %error, "a listener cannot be used");
+                    result = Err(io::Error::new(
+                        error.kind(),
+                        format!("a listener cannot be used: {error}"),
+                    ));
                     stop.drain.cancel();
                 }
             }
@@ -195,5 +208,6 @@ impl Work {
             task.abort();
         }
         seat.links.drain(sidecar.drain_timeout, &stop.now).await;
+        result
     }
 }

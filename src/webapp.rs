@@ -77,6 +77,28 @@ impl Waiting {
     }
 }
 
+/// Why there is no link for an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLink {
+    /// It waited for one.
+    InTime,
+    TooManyWait,
+    Draining,
+}
+
+impl NoLink {
+    pub const ALL: [Self; 3] = [Self::InTime, Self::TooManyWait, Self::Draining];
+
+    /// The log's reason.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::InTime => "no_link",
+            Self::TooManyWait => "too_many_wait",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// A peer as all workers see it.
 #[derive(Debug)]
 pub struct Uplink {
@@ -167,8 +189,9 @@ async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>) {
             if error == OpenError::TooManyStreams {
                 worker.seat.counters.limit_hit(Limit::Streams);
             }
-            if worker.said.first("open", &worker.shared.settings.peer.to_string()) {
-                tracing::warn!(event = "app_refused", reason = %error, "an app's connection was reset");
+            let (reason, peer) = (error.label(), &worker.shared.settings.peer);
+            if worker.said.first(reason, "") {
+                tracing::warn!(event = "app_refused", reason, %peer, "{error}: an app's connection was reset");
             }
             return;
         }
@@ -197,7 +220,7 @@ impl Worker {
         if shared.waiting.now.fetch_add(1, Relaxed) >= shared.waiting.at_most {
             shared.waiting.now.fetch_sub(1, Relaxed);
             self.seat.counters.limit_hit(Limit::WaitingApps);
-            self.refuse("too_many_wait");
+            self.refuse(NoLink::TooManyWait);
             return None;
         }
         let found = timeout(WAIT_FOR_LINK, async {
@@ -211,11 +234,11 @@ impl Worker {
         });
         let found = tokio::select! {
             biased;
-            found = found => found.map_err(|_| "no_link"),
-            () = self.drain.cancelled() => Err("draining"),
+            found = found => found.map_err(|_| NoLink::InTime),
+            () = self.drain.cancelled() => Err(NoLink::Draining),
         };
         shared.waiting.now.fetch_sub(1, Relaxed);
-        found.map_err(|reason| self.refuse(reason)).ok()
+        found.map_err(|why| self.refuse(why)).ok()
     }
 
     /// The peer did not serve a stream: its app was reset.
@@ -243,8 +266,8 @@ impl Worker {
         }
     }
 
-    fn refuse(&self, reason: &'static str) {
-        let peer = &self.shared.settings.peer;
+    fn refuse(&self, why: NoLink) {
+        let (reason, peer) = (why.label(), &self.shared.settings.peer);
         if self.said.first(reason, "") {
             tracing::warn!(event = "app_refused", reason, %peer, "no link to the peer: an app's connection was reset");
         }

@@ -40,6 +40,19 @@ pub enum OpenError {
     NotInitiator,
 }
 
+impl OpenError {
+    pub const ALL: [Self; 3] = [Self::Draining, Self::TooManyStreams, Self::NotInitiator];
+
+    /// The log's reason.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::TooManyStreams => "too_many_streams",
+            Self::NotInitiator => "not_initiator",
+        }
+    }
+}
+
 impl Link {
     /// Opens a stream to `service` (at most 64 bytes; empty: the peer's default). Initiator only.
     pub fn open(&mut self, buffers: &mut Buffers, service: &[u8], now: Instant) -> Result<u32, OpenError> {

@@ -28,8 +28,6 @@ pub enum Fatal {
     Dead { silent_ms: u64 },
     #[error("{0}")]
     Rekey(&'static str),
-    #[error("the peer never confirmed the handshake: a replayed handshake, or the connection broke")]
-    Unconfirmed,
     #[error("frame counter used up")]
     Exhausted,
 }
@@ -57,7 +55,6 @@ impl Fatal {
             Self::Flood(_) => LinkEnd::Flood,
             Self::Dead { .. } => LinkEnd::Dead,
             Self::Rekey(_) => LinkEnd::RekeyTimeout,
-            Self::Unconfirmed => LinkEnd::Unconfirmed,
             Self::Exhausted => LinkEnd::Shutdown,
         }
     }
@@ -69,8 +66,7 @@ impl Fatal {
             | Self::Stale { .. }
             | Self::BadTag
             | Self::Dead { .. }
-            | Self::Rekey(_)
-            | Self::Unconfirmed => Blame::Network,
+            | Self::Rekey(_) => Blame::Network,
             Self::Malformed(_) | Self::Stream { .. } | Self::Link { .. } | Self::Flood(_) => Blame::Peer,
             Self::Exhausted => Blame::Own,
         }

@@ -18,7 +18,7 @@ use crate::link::Link;
 use crate::link::Role;
 use crate::link::budget::Lease;
 use crate::link::handshake::{
-    Acceptor, CAUSES_OF_SILENCE, Established, Grant, Limits, Load, MESSAGE_LEN, Verdict, explain,
+    Acceptor, CAUSES_OF_SILENCE, CloseReason, Established, Grant, Limits, Load, MESSAGE_LEN, Verdict, explain,
 };
 use crate::sidecar::Sidecar;
 use crate::signals::Stop;
@@ -189,16 +189,25 @@ impl Admission {
         );
         let result = verdict.result();
         match verdict {
-            Verdict::Close { .. } => self.failed(source, result),
+            Verdict::Close { reason } => {
+                if matches!(reason, CloseReason::TooManyAnswers(_)) {
+                    self.counters().limit_hit(Limit::SkewAnswers);
+                }
+                self.failed(source, result);
+            }
             Verdict::Refuse {
                 message2,
                 result: refusal,
                 figure,
                 peer,
                 clock_difference_ms,
+                cache_full,
             } => {
                 known.set(true);
                 self.counters().handshake(result);
+                if cache_full {
+                    self.counters().limit_hit(Limit::ReplayCache);
+                }
                 if let Some(difference_ms) = clock_difference_ms {
                     self.sidecar.registry.handshake_clock(difference_ms);
                 }
@@ -354,6 +363,12 @@ impl Admission {
                 "connected and closed without a whole handshake: a port scan or health probe, or not a wa-sidecar"
             }
             HandshakeResult::Replay => "sent a handshake that was used before: somebody replays recorded traffic",
+            HandshakeResult::ClockSkew => {
+                "its clock is more than 10 s from this one's, and at most 5 a second are told so: check NTP on both hosts"
+            }
+            HandshakeResult::Malformed => {
+                "its first message authenticates but is malformed, and at most 5 a second are told so: run the same version on both"
+            }
             _ => CAUSES_OF_SILENCE,
         };
         tracing::warn!(event = "handshake_failed", reason = result.label(), peer = %source, "a connection was closed without an answer: {text}");

@@ -84,8 +84,9 @@ impl App {
         self.fin.set(true);
         self.wake();
     }
+    /// The first code counts: a link that ends right behind a RESET must not hide why.
     pub fn reset(&self, code: Code) {
-        self.reset.set(Some(code));
+        self.reset.set(self.reset.get().or(Some(code)));
         self.wake();
     }
     pub fn stop(&self) {

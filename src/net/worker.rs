@@ -28,21 +28,21 @@ impl Seat {
     }
 }
 
-/// Runs what `work` makes on a thread of its own. The receiver resolves when it has ended.
-pub fn spawn<F, W>(name: &str, work: F) -> io::Result<oneshot::Receiver<()>>
+/// Runs what `work` makes on a thread of its own. The receiver resolves to what came of it when it has ended.
+pub fn spawn<F, W>(name: &str, work: F) -> io::Result<oneshot::Receiver<io::Result<()>>>
 where
     F: FnOnce() -> W + Send + 'static,
-    W: Future<Output = ()> + 'static,
+    W: Future<Output = io::Result<()>> + 'static,
 {
     let (ended, wait) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         let local = LocalSet::new();
-        local.block_on(&runtime, work());
+        let result = local.block_on(&runtime, work());
         drop(local);
         // Name look-ups cannot be cancelled: do not wait for them.
         runtime.shutdown_background();
-        let _ = ended.send(());
+        let _ = ended.send(result);
     })?;
     Ok(wait)
 }

@@ -3,7 +3,17 @@
 use super::apps::{answers, endless, notes};
 use super::*;
 use crate::harness::{SOON, Sidecar, Start, eventually, field};
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
+use wa_sidecar::config::{Config, Environment, Flags, RoleName, Secrets, What};
+use wa_sidecar::counters::Registry;
+use wa_sidecar::net::listen::Listener;
+use wa_sidecar::process::{self, Tables};
+use wa_sidecar::sidecar::Sidecar as Parts;
+use wa_sidecar::signals::Stop;
+use wa_sidecar::webapp::{Door, Settings};
 
 const MANY: usize = 30;
 const PART: usize = 50_000;
@@ -270,4 +280,44 @@ fn a_peer_that_comes_back_with_another_secret_is_named_on_both_sides() {
     let core = said(pair.core.event_with_reason("handshake_failed", "unauthenticated"));
     assert!(core.contains("secret"), "{core}");
     assert!(read_answer(&pair.connect(), b"never").is_reset());
+}
+
+/// main ends with 70 for it.
+#[test]
+fn a_listener_that_cannot_be_used_is_an_error_and_no_orderly_end() {
+    let variables = [
+        ("WA_LISTEN", "127.0.0.1:0"),
+        ("WA_PEER", "127.0.0.1:1"),
+        ("WA_SECRET", crate::harness::SECRET),
+    ];
+    let env: Environment = variables
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+        .into_iter()
+        .collect();
+    let config = Config::resolve(What::Role(RoleName::Webapp), &Flags::default(), &env).expect("good");
+    let secrets = Secrets::load(&env, &config.secret_files, false).expect("good");
+    let sidecar = Parts::new(&config, &secrets, Registry::new(2));
+    let webapp = &config.webapps[0];
+    // A file that epoll(7) does not take.
+    let program = File::open(std::env::current_exe().expect("this program")).expect("open");
+    rustix::io::ioctl_fionbio(&program, true).expect("non-blocking");
+    let door = Door {
+        listener: Listener::Tcp(TcpListener::from(OwnedFd::from(program))),
+        service: webapp.services[0].clone(),
+    };
+    let settings = Settings {
+        peer: webapp.peer.clone(),
+        peer_name: None,
+    };
+    let tables = Tables {
+        webapps: vec![(settings, vec![door])],
+        ..Tables::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let ended = runtime.block_on(process::run(tables, sidecar, Stop::default()));
+    let said = ended.expect_err("an error").to_string();
+    assert!(said.contains("a listener cannot be used"), "{said}");
 }

@@ -65,6 +65,8 @@ pub enum Verdict {
         peer: Option<Peer>,
         /// The peer's wall clock minus the own one, ms.
         clock_difference_ms: Option<i64>,
+        /// It is refused because no more handshakes can be remembered (SPEC 3.4 step 7).
+        cache_full: bool,
     },
     /// Send message 2; then wait for frame 0 and do nothing else (SPEC 3.6).
     Accept {
@@ -180,7 +182,10 @@ impl Acceptor {
         let links = i64::try_from(load.links).unwrap_or(i64::MAX);
         // Step 7.
         let granted = if self.replays.enter(e, now.instant).is_err() {
-            Err(refused(Refusal::Busy, links))
+            Err(Refused {
+                cache_full: true,
+                ..refused(Refusal::Busy, links)
+            })
         // Step 8.
         } else if message.peer_name.is_some() && message.peer_name != self.local.name {
             Err(refused(Refusal::PeerName, 0))
@@ -262,6 +267,7 @@ impl Acceptor {
             figure,
             peer,
             clock_difference_ms,
+            cache_full,
         } = answer;
         let said = Answer::Refused {
             refusal: result,
@@ -274,6 +280,7 @@ impl Acceptor {
                 figure,
                 peer,
                 clock_difference_ms,
+                cache_full,
             },
             Err(reason) => close(reason),
         }
@@ -309,6 +316,7 @@ struct Refused {
     figure: i64,
     peer: Option<Peer>,
     clock_difference_ms: Option<i64>,
+    cache_full: bool,
 }
 
 impl Refused {
@@ -318,6 +326,7 @@ impl Refused {
             figure,
             peer: of.map(|(message, _)| peer(message)),
             clock_difference_ms: of.map(|(message, now)| difference(message.clock_ms, now.clock_ms)),
+            cache_full: false,
         }
     }
 }

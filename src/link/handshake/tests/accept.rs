@@ -88,7 +88,10 @@ fn the_steps_are_taken_in_their_order() {
         (11, Refusal::NoCommonSuite, 0),
         (12, Refusal::Busy, 7),
     ] {
-        let (_, got, said) = refused(attempt(step));
+        let verdict = attempt(step);
+        let of_cache = matches!(verdict, Verdict::Refuse { cache_full: true, .. });
+        assert_eq!(of_cache, step == 7, "step {step}");
+        let (_, got, said) = refused(verdict);
         assert_eq!((got, said), (result, figure), "step {step}");
     }
     accepted(attempt(13));
