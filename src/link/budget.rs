@@ -109,6 +109,11 @@ impl Lease {
         self.budget.growth.fetch_add(bytes, Relaxed);
     }
 
+    /// Bytes of the whole budget: no link has more credit out at one time.
+    pub fn total(&self) -> u64 {
+        self.budget.total
+    }
+
     /// Bytes of growth that this link holds.
     pub fn growth(&self) -> u64 {
         self.growth

@@ -96,11 +96,14 @@ impl Link {
             (&e.split.k_r, &e.split.k_i)
         };
         let instant = now.instant;
+        // What the peer was given as credit it may have under way when the streams are reset.
+        let discarded_at_once = DISCARDED_BYTES_PER_SECOND.max(lease.total());
         Self {
             role: e.role,
             sealer: Sealer::new(e.suite, own, &e.split.h),
             opener: Opener::new(e.suite, peer, &e.split.h),
             clock: Clock::new(e.base, e.peer_stamp, e.written),
+            discarded: Rate::new(DISCARDED_BYTES_PER_SECOND, discarded_at_once, instant),
             streams: Streams::new(e.max_streams, e.window_local, e.window_peer, lease),
             outbox: Outbox::default(),
             pace: Pace::new(instant),
@@ -121,7 +124,6 @@ impl Link {
             goaway_received: false,
             last_heard: instant,
             resets: Rate::new(RESETS_PER_SECOND, 2 * RESETS_PER_SECOND, instant),
-            discarded: Rate::new(DISCARDED_BYTES_PER_SECOND, DISCARDED_BYTES_PER_SECOND, instant),
             next_tick: instant + TICK,
             tick: 0,
             over: false,

@@ -332,8 +332,8 @@ impl Link {
     }
 
     fn take_reset(&mut self, id: u32, code: Code, now: Now) -> Result<Option<Event>, Fatal> {
-        // The answers to this side's own RESETs are not the peer's doing.
-        let unasked = !matches!(self.receiving(id)?.send.own, Own::ResetMarked(_) | Own::ResetSent);
+        // The answers to RESETs that have left are not the peer's doing.
+        let unasked = self.receiving(id)?.send.own != Own::ResetSent;
         if self.role == Role::Responder && unasked && !self.resets.take(1, now.instant) {
             return Err(Fatal::Flood("streams are opened and reset at more than 4096 a second"));
         }

@@ -275,3 +275,36 @@ fn what_is_kept_for_a_stream_that_was_aborted_is_dropped() {
     raw.link.store(1, &[0; 60_000]).expect("dropped");
     assert_eq!(raw.link.queued(1), [b"", b""] as [&[u8]; 2]);
 }
+
+/// What an honest peer has under way when many apps break at once is within what it was granted, however much that is.
+#[test]
+fn late_data_within_the_credit_given_is_no_flood() {
+    let mut raw = against_responder(&Options {
+        budget: 256 << 20,
+        ..Options::default()
+    });
+    for id in 1..=30 {
+        raw.send(|w| w.open(id, b"")).expect("opened");
+        while raw.link.credit(id).expect("open").window < 4 << 20 {
+            let left = raw.link.credit(id).map(|c| c.granted - c.received).expect("open");
+            let n = left.min(262_144 - 9) as usize;
+            raw.data(id, n).expect("within credit");
+            raw.link.consumed(id, n, raw.clock.now(raw.t).instant);
+            raw.receive();
+        }
+    }
+    for id in 1..=30 {
+        raw.link.abort(id, Code::AppReset);
+        raw.receive();
+    }
+    let mut late = 0;
+    for id in 1..=30 {
+        let mut left = raw.link.credit(id).map(|c| c.granted - c.received).expect("open");
+        while left > 0 {
+            let n = left.min(262_144 - 9);
+            raw.data(id, n as usize).expect("an honest peer");
+            (left, late) = (left - n, late + n);
+        }
+    }
+    assert!(late > 64 << 20, "{late}");
+}

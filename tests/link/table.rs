@@ -328,3 +328,22 @@ fn a_flood_of_resets_is_fatal_and_a_quick_client_is_not() {
         raw.receive();
     }
 }
+
+/// A RESET that cannot be the answer to the link's own is the peer's doing, also on a stream that the link has refused.
+#[test]
+fn resets_of_streams_that_are_being_refused_count_as_a_flood() {
+    let mut raw = against_responder(&Options {
+        max_streams: 1,
+        ..Options::default()
+    });
+    // Its app takes nothing, so the link is full though the wire holds no stream.
+    raw.send(|w| w.open(1, b"") && w.fin(1, 0)).expect("taken");
+    raw.link.fin(1);
+    raw.receive();
+    let ended = (2..20_000).find_map(|id| {
+        let result = raw.send(|w| w.open(id, b"") && w.reset(id, Code::AppReset));
+        raw.receive();
+        result.err()
+    });
+    assert!(matches!(ended, Some(Fatal::Flood(_))), "{ended:?}");
+}
