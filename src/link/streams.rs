@@ -143,8 +143,10 @@ impl Streams {
     pub fn unpark(&mut self) -> Option<u32> {
         loop {
             let id = self.parked.pop_front()?;
-            if let Some(stream) = self.map.get_mut(&id) {
-                stream.parked = false;
+            let Some(stream) = self.map.get_mut(&id) else { continue };
+            stream.parked = false;
+            // One that has ended, or whose app is gone, would not pass its turn on.
+            if stream.send.own == Own::Open && !stream.let_go {
                 return Some(id);
             }
         }

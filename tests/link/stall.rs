@@ -1,6 +1,8 @@
 //! A reader that stalls, while everybody else goes on.
 
 use super::simulation::*;
+use wa_sidecar::link::Slot;
+use wa_sidecar::wire::message::Code;
 
 #[test]
 fn one_reader_stalls_for_minutes_and_a_hundred_streams_go_on() {
@@ -57,4 +59,37 @@ fn one_reader_stalls_for_minutes_and_a_hundred_streams_go_on() {
     );
     assert!(pair.b.apps[&1].input_ended && pair.a.apps[&2].input_ended);
     pair.assert_at_rest();
+}
+
+/// Only who can use the room is woken for it: a turn given to one that has ended would be lost, and the next would wait for a tick.
+#[test]
+fn room_is_not_offered_to_streams_that_have_ended() {
+    let mut raw = against_initiator(&Options::default());
+    let now = raw.clock.now(raw.t).instant;
+    let ids: Vec<u32> = (0..40)
+        .map(|_| raw.link.open(&mut raw.buffers, b"", now).expect("room"))
+        .collect();
+    // One fills the frame, the others wait.
+    let fill = |raw: &mut Raw, id| match raw.link.slot(&mut raw.buffers, id) {
+        Slot::Room(room) => {
+            let n = room.len();
+            raw.link.commit(&mut raw.buffers, id, n);
+            true
+        }
+        _ => false,
+    };
+    while fill(&mut raw, ids[0]) {}
+    for &id in &ids[1..] {
+        assert!(!fill(&mut raw, id), "the frame is full");
+    }
+    // All but three break: some have been let go, some are still to be.
+    for &id in &ids[1..38] {
+        raw.link.abort(id, Code::AppReset);
+        if id % 2 == 0 {
+            raw.link.release(id);
+        }
+    }
+    raw.receive();
+    let woken: Vec<u32> = std::iter::from_fn(|| raw.link.unpark()).collect();
+    assert_eq!(woken, [1, 39, 40]);
 }
