@@ -35,6 +35,8 @@ use std::sync::Arc;
 pub const DEAD_AFTER: Duration = Duration::from_secs(11);
 /// Each side seals at least a frame in this time.
 pub const TICK: Duration = Duration::from_secs(1);
+/// A GOAWAY without the peer's own for this long is fatal (SPEC section 12).
+const GOAWAY_WITHIN: Duration = Duration::from_secs(30);
 /// Ids from here on belong on a new link (SPEC section 7).
 const LAST_COMFORTABLE_ID: u32 = 1 << 31;
 /// SPEC section 13: opened and reset a second, and bytes a second for streams that were reset.
@@ -68,7 +70,8 @@ pub struct Link {
     pub(super) pong_marked: Option<u64>,
     pub(super) round_trip: Option<Duration>,
     pub(super) goaway_marked: Option<GoAway>,
-    pub(super) goaway_sent: bool,
+    /// When the own one was sealed.
+    pub(super) goaway_sent: Option<Instant>,
     pub(super) goaway_received: bool,
     pub(super) last_heard: Instant,
     pub(super) resets: Rate,
@@ -120,7 +123,7 @@ impl Link {
             pong_marked: None,
             round_trip: None,
             goaway_marked: None,
-            goaway_sent: false,
+            goaway_sent: None,
             goaway_received: false,
             last_heard: instant,
             resets: Rate::new(RESETS_PER_SECOND, 2 * RESETS_PER_SECOND, instant),
@@ -156,6 +159,13 @@ impl Link {
         if self.rekey.deadline().is_some_and(|deadline| instant >= deadline) {
             return Err(Fatal::Rekey("no answer to REKEY within 30 s"));
         }
+        let unanswered = self.goaway_sent.filter(|_| !self.goaway_received);
+        if unanswered.is_some_and(|sent| instant >= sent + GOAWAY_WITHIN) {
+            // Else whoever ignores it keeps the link, and its old keys, for as long as it likes.
+            return Err(Fatal::Link {
+                rule: "no answer to GOAWAY within 30 s",
+            });
+        }
         if self.rekey.due().is_some_and(|due| instant >= due) {
             let entropy = (self.entropy)();
             self.rekey.start(entropy)?;
@@ -186,24 +196,24 @@ impl Link {
 
     /// No new streams on this link; it ends when the last one has (SPEC section 12).
     pub fn goaway(&mut self, code: GoAway) {
-        if !self.goaway_sent && self.goaway_marked.is_none() {
+        if self.goaway_sent.is_none() && self.goaway_marked.is_none() {
             self.goaway_marked = Some(code);
         }
     }
 
     /// Takes no new streams: this side or the peer said GOAWAY.
     pub fn is_draining(&self) -> bool {
-        self.goaway_sent || self.goaway_marked.is_some() || self.goaway_received
+        self.goaway_sent.is_some() || self.goaway_marked.is_some() || self.goaway_received
     }
 
     /// Both said GOAWAY, no stream is live, and all is written: the connection may be closed, by either side.
     pub fn is_finished(&self) -> bool {
-        self.goaway_sent && self.goaway_received && self.streams.live == 0 && self.outbox.unwritten().is_none()
+        self.may_end() && self.outbox.unwritten().is_none()
     }
 
     /// Both said GOAWAY and no stream is live: an end of the connection here is in order.
     pub fn may_end(&self) -> bool {
-        self.goaway_sent && self.goaway_received && self.streams.live == 0
+        self.goaway_sent.is_some() && self.goaway_received && self.streams.live == 0
     }
 
     /// The connection is gone. Returns the streams that end with it; those whose FIN has arrived can still be delivered.

@@ -106,7 +106,7 @@ impl Link {
                 && self.outbox.write(buffers, false, |w| w.goaway(code))
             {
                 self.goaway_marked = None;
-                self.goaway_sent = true;
+                self.goaway_sent = Some(now.instant);
             }
             for _ in 0..self.streams.dirty_len() {
                 let Some(id) = self.streams.pop_dirty() else { break };

@@ -2,7 +2,8 @@
 
 use super::simulation::*;
 use wa_sidecar::counters::StreamEnd;
-use wa_sidecar::wire::message::Code;
+use wa_sidecar::link::{Fatal, Role};
+use wa_sidecar::wire::message::{Code, GoAway, Message};
 
 fn ended(side: &Side, end: StreamEnd) -> u64 {
     side.counters.streams_ended[end as usize].get()
@@ -282,4 +283,39 @@ fn goaways_that_cross_are_one_each() {
     pair.run_for(5 * SECOND);
     assert!(pair.b.apps[&id].input_ended);
     assert_eq!((&pair.a.over, &pair.b.over), (&Some(Over::Closed), &Some(Over::Closed)));
+}
+
+/// A GOAWAY that is never answered would keep the link, and its first windows, for as long as the peer likes.
+#[test]
+fn a_goaway_that_is_not_answered_within_30_s_ends_the_link() {
+    for role in [Role::Responder, Role::Initiator] {
+        let mut raw = match role {
+            Role::Responder => against_responder(&Options::default()),
+            Role::Initiator => against_initiator(&Options::default()),
+        };
+        raw.link.goaway(GoAway::KeysTooOld);
+        let mut said = raw.receive();
+        let start = raw.t;
+        let (mut id, mut fatal) = (0, None);
+        while fatal.is_none() && raw.t < start + MINUTE {
+            id += 1;
+            let alive = raw.send(|w| w.ping(0, 0) && (role == Role::Initiator || w.open(id, b"")));
+            fatal = alive.and_then(|_| raw.advance(SECOND)).err();
+            said.extend(raw.receive());
+        }
+        assert!(said.contains(&Message::GoAway { code: 2 }), "{role:?}");
+        assert!(matches!(fatal, Some(Fatal::Link { .. })), "{role:?}: {fatal:?}");
+        assert_eq!(raw.t - start, 30 * SECOND, "{role:?}");
+    }
+    // One that is answered leaves a stream all its time.
+    let mut raw = against_responder(&Options::default());
+    raw.send(|w| w.open(1, b"")).expect("opened");
+    raw.link.goaway(GoAway::Shutdown);
+    raw.receive();
+    raw.send(|w| w.goaway(GoAway::Shutdown)).expect("answered");
+    for _ in 0..120 {
+        raw.advance(SECOND).expect("a stream is open");
+        raw.send(|w| w.ping(0, 0)).expect("lives");
+        raw.receive();
+    }
 }

@@ -152,6 +152,16 @@ class Links(unittest.TestCase):
         pair.pump()
         self.assertTrue(pair.i.finished and pair.r.finished)
 
+    def test_a_goaway_that_is_not_answered(self):
+        pair = Pair()
+        pair.pump()
+        pair.i.goaway(m.SHUTDOWN)
+        self.assertIsNotNone(pair.i.transmit(pair.now))
+        pair.i.heard_at = pair.now + 30000
+        pair.i.tick(pair.now + 29999)
+        with self.assertRaises(Fatal):
+            pair.i.tick(pair.now + 30000)
+
     def test_rekey_with_traffic(self):
         pair = Pair()
         ident = pair.i.open_stream()

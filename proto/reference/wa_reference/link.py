@@ -21,6 +21,7 @@ DEAD_AFTER = 11000
 PONG_IN_TIME = 1000
 FRAME_0_LENGTH = 512
 REKEY_ANSWER = 30000
+GOAWAY_ANSWER = 30000
 REKEY_RETRY = 60000
 EPOCH_MAX = 2 * 3600 * 1000
 IDS_SOFT = 1 << 31
@@ -50,6 +51,7 @@ class Link:
         self.streams = {}
         self.last_id = 0
         self.goaway_sent = self.goaway_sealed = self.goaway_received = False
+        self.goaway_at = None
 
         self.inbox = bytearray()
         self.outbox = collections.deque()
@@ -355,11 +357,13 @@ class Link:
         self.ping_at = now
 
     def tick(self, now):
-        """The timers of SPEC 10 and 11."""
+        """The timers of SPEC 10, 11 and 12."""
         if now - self.heard_at > DEAD_AFTER:
             raise Fatal("dead", "no frame for 11 s")
         if self.rekey_state in ("asked", "switching") and now - self.rekey_since > REKEY_ANSWER:
             raise Fatal("rekey", "no answer in 30 s")
+        if self.goaway_sealed and not self.goaway_received and now - self.goaway_at >= GOAWAY_ANSWER:
+            raise Fatal("goaway", "no answer in 30 s")
         if now - self.epoch_at > EPOCH_MAX:
             self.goaway(m.KEYS_TOO_OLD)
         if self.confirmed and (self.ping_at is None or now - self.ping_at >= PING_EVERY):
@@ -423,6 +427,7 @@ class Link:
             self._sweep(stream)
         elif kind == "GOAWAY":
             self.goaway_sealed = True
+            self.goaway_at = now
         elif kind == "REKEY1":
             self.rekey_out = None
             self.rekey_state = "asked"
