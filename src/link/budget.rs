@@ -109,6 +109,13 @@ impl Lease {
         self.budget.growth.fetch_add(bytes, Relaxed);
     }
 
+    /// Returns the reserve but for `bytes`: the link is over.
+    pub fn keep(&mut self, bytes: u64) {
+        let returned = self.reserve.saturating_sub(bytes);
+        self.reserve -= returned;
+        self.budget.reserve.fetch_add(returned, Relaxed);
+    }
+
     /// Bytes of the whole budget: no link has more credit out at one time.
     pub fn total(&self) -> u64 {
         self.budget.total

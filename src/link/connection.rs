@@ -219,6 +219,8 @@ impl Link {
     /// The connection is gone. Returns the streams that end with it; those whose FIN has arrived can still be delivered.
     pub fn abandon(&mut self) -> Vec<u32> {
         self.over = true;
+        // Frames that nobody will write: their buffers are large, and an app may hold the link for long.
+        self.outbox = Outbox::default();
         self.streams.abandon(&self.counters)
     }
 

@@ -250,6 +250,8 @@ impl Streams {
         for stream in self.map.values_mut() {
             stream.counted_live = false;
         }
+        // An app may take its time, and the next link needs the first windows of all the other streams.
+        lease.keep(u64::from(self.first_local) * self.map.len() as u64);
         lost
     }
 }

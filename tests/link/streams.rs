@@ -319,3 +319,42 @@ fn a_goaway_that_is_not_answered_within_30_s_ends_the_link() {
         raw.receive();
     }
 }
+
+/// An app that never takes its answer would else keep the whole reserve of every link that ends under it, until none is left.
+#[test]
+fn a_link_that_is_over_keeps_memory_only_for_what_waits() {
+    let mut pair = Pair::start();
+    serve(&mut pair, 9000, Ending::Fin);
+    let whole = pair.open(
+        App::new(0, true)
+            .sending(10, Ending::Fin)
+            .taking(Taking::Allowance(100)),
+    );
+    pair.run_for(SECOND);
+    let reserve = pair.a.budget.total() / 2;
+    let window = pair.a.link.credit(whole).expect("held").window;
+    assert!(
+        pair.a.budget.free().0 < reserve - 100 * window,
+        "first windows are leased"
+    );
+    // What is sealed and not taken by the socket when the link ends.
+    let busy = pair.open(App::new(0, true).sending(10_000, Ending::Open));
+    pair.a.apps_turn(pair.t);
+    let now = pair.a.clock.now(pair.t);
+    let sealed = pair.a.link.transmit(&mut pair.a.buffers, now).expect("sealed");
+    assert!(sealed.is_some_and(|bytes| bytes.len() > 10_000));
+    pair.a.end_by(Over::Disconnected, &mut pair.ab);
+    assert_eq!(pair.a.lost, [busy]);
+    assert_eq!(pair.a.budget.free().0, reserve - window);
+    assert_eq!(
+        pair.a.link.transmit(&mut pair.a.buffers, now),
+        Ok(None),
+        "its frames are gone"
+    );
+    pair.a.apps.get_mut(&whole).expect("there").take(Taking::All);
+    pair.run_for(SECOND);
+    assert!(pair.a.apps[&whole].input_ended && pair.a.apps[&whole].received == 9000);
+    let budget = pair.a.budget.clone();
+    drop(pair);
+    assert_eq!(budget.free(), (reserve, reserve));
+}
