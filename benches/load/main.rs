@@ -5,18 +5,20 @@
 //! Promises: exit code 0 only if something was measured and nothing failed.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)] // until the report
 
 mod address;
 mod answer;
 mod client;
 mod cpu;
 mod fault;
+mod figures;
 mod flags;
 mod machine;
 mod outcome;
+mod page;
 mod pattern;
 mod plan;
+mod plot;
 mod progress;
 mod quantity;
 mod run;
@@ -25,7 +27,12 @@ mod serve;
 mod tally;
 mod work;
 
-use std::{env, io::Write, path::Path, process::ExitCode};
+use std::{
+    env,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use flags::Invocation;
 use outcome::Outcome;
@@ -45,7 +52,7 @@ fn main() -> ExitCode {
     let result = match flags::parse(env::args_os()) {
         Ok(Invocation::Serve(options)) => serve(&options),
         Ok(Invocation::Run(options)) => measure(&options),
-        Ok(Invocation::Report { .. }) => Err((FAILED, "report: not yet".to_owned())),
+        Ok(Invocation::Report { files, page }) => report(&files, &page),
         Err(error) => {
             // Help is no error; a closed stdout is nobody's.
             let _ = error.print();
@@ -116,5 +123,23 @@ fn publish(options: &flags::Run, outcome: &Outcome) -> std::io::Result<()> {
             }
         }
     }
+    if let Some(path) = &options.report {
+        std::fs::write(path, page::render(std::slice::from_ref(outcome)))?;
+        eprintln!("load: the report is in {}", path.display());
+    }
     stdout.flush()
+}
+
+fn report(files: &[PathBuf], page: &Path) -> Result {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        serde_json::from_str::<Outcome>(&text)
+            .map_err(|error| format!("{} is no result of --json: {error}", path.display()))
+    };
+    let runs = files
+        .iter()
+        .map(read)
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|message| (USAGE, message))?;
+    std::fs::write(page, page::render(&runs)).map_err(|error| (FAILED, format!("{}: {error}", page.display())))
 }

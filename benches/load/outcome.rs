@@ -284,7 +284,9 @@ impl Outcome {
                 ),
             );
         }
-        row("connects", quantity::count(self.connects as f64));
+        if self.connects > 0 {
+            row("connects", quantity::count(self.connects as f64));
+        }
         let (units, unit) = self.cpu_per_unit();
         for (name, value) in units {
             let seconds = self
@@ -366,10 +368,10 @@ fn latency(histogram: &Histogram<u64>) -> Latency {
     // The upper end of a bucket may lie past the largest value that was seen.
     let at = |quantile| histogram.value_at_quantile(quantile).min(histogram.max()) as f64 / 1e3;
     let mut curve = vec![(0.0, histogram.min() as f64 / 1e3)];
-    // Five points to each halving of what is left, as far as there are values to tell apart.
+    // Ten points to each halving of what is left, as far as there are values to tell apart.
     let mut step = 1;
     loop {
-        let rest = 0.5_f64.powf(f64::from(step) / 5.0);
+        let rest = 0.5_f64.powf(f64::from(step) / 10.0);
         curve.push(((1.0 - rest) * 100.0, at(1.0 - rest)));
         if rest * (histogram.len() as f64) < 1.0 {
             break;

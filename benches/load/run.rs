@@ -102,6 +102,24 @@ pub struct Measured {
     pub notes: Vec<String>,
 }
 
+/// Where a phase begins.
+struct Start {
+    at: Instant,
+    cpu: BTreeMap<String, f64>,
+    own_cpu: f64,
+}
+
+impl Start {
+    fn now(watched: &[Watched]) -> Start {
+        let (cpu, _) = cpu::sample(watched);
+        Start {
+            cpu,
+            own_cpu: cpu::own(),
+            at: Instant::now(),
+        }
+    }
+}
+
 struct Worker {
     small: Arc<Bench>,
     bulk: Arc<Bench>,
@@ -125,6 +143,8 @@ pub async fn probe(target: &Target, timeout: Duration) -> Result<(), Fault> {
 /// # Errors
 /// The system's: no thread, no timer.
 pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
+    // The first phase begins before the threads do, so that what they do at once is in it.
+    let mut start = Start::now(&plan.watched);
     let stop = CancellationToken::new();
     let bulk_on = CancellationToken::new();
     let (alive, mut all_done) = mpsc::channel::<()>(1);
@@ -138,7 +158,7 @@ pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
         interrupted: false,
         notes: Vec::new(),
     };
-    let mut over = false;
+    let (mut over, mut begun) = (false, false);
     for phase in &plan.phases {
         if over {
             break;
@@ -146,10 +166,12 @@ pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
         if phase.bulk {
             bulk_on.cancel();
         }
-        take(&workers);
-        let (cpu_before, _) = cpu::sample(&plan.watched);
-        let own_before = cpu::own();
-        let begin = Instant::now();
+        if begun {
+            take(&workers);
+            start = Start::now(&plan.watched);
+        }
+        begun = true;
+        let begin = start.at;
         let end = phase.length.map(|length| begin + length);
         progress.phase(phase.name, phase.length);
         let mut window = Window {
@@ -178,19 +200,20 @@ pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
                 _ = terminate.recv() => (ended, over, measured.interrupted) = (true, true, true),
             }
             if ended {
-                window.seconds = begin.elapsed().as_secs_f64();
-                window.own_cpu = cpu::own() - own_before;
-                let (cpu_after, missing) = cpu::sample(&plan.watched);
-                measured.notes.extend(missing);
-                for (name, after) in cpu_after {
-                    if let Some(before) = cpu_before.get(&name) {
-                        window.cpu.insert(name, after - before);
-                    }
-                }
+                // Threads that work until they are told to stop are measured until they have stopped.
                 let last = plan.phases.last().is_some_and(|last| std::ptr::eq(last, phase));
                 if over || last {
                     stop.cancel();
                     while all_done.recv().await.is_some() {}
+                }
+                window.seconds = begin.elapsed().as_secs_f64();
+                window.own_cpu = cpu::own() - start.own_cpu;
+                let (cpu_after, missing) = cpu::sample(&plan.watched);
+                measured.notes.extend(missing);
+                for (name, after) in cpu_after {
+                    if let Some(before) = start.cpu.get(&name) {
+                        window.cpu.insert(name, after - before);
+                    }
                 }
             }
             let (small, bulk) = take(&workers);

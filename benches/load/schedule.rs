@@ -110,16 +110,28 @@ impl Open {
             .take_while(move |&due| due <= end)
     }
 
+    fn hand_out(&self, count: u64) {
+        let room = Semaphore::MAX_PERMITS - self.due.available_permits();
+        self.due
+            .add_permits(usize::try_from(count).unwrap_or(usize::MAX).min(room));
+    }
+
     /// A timer of the kernel with this very interval: the runtime's own knows milliseconds only.
     async fn run(&self) -> io::Result<()> {
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
+        // What was due before this thread came to run is due at once; the timer goes on from there.
+        let now = Instant::now();
+        let behind = now.checked_duration_since(self.begin);
+        let missed = behind.map_or(0, |behind| behind.as_nanos() / self.interval.as_nanos() + 1);
+        let missed = u64::try_from(missed).unwrap_or(u64::MAX);
+        self.hand_out(missed);
         // A value of zero would disarm it.
         let first = self
-            .begin
-            .saturating_duration_since(Instant::now())
+            .due_at(missed)
+            .saturating_duration_since(now)
             .max(Duration::from_nanos(1));
         let spec = Itimerspec {
             it_value: timespec(first),
@@ -132,11 +144,7 @@ impl Open {
             let mut ready = timer.readable().await?;
             let mut count = [0; 8];
             match ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut count)?)) {
-                Ok(Ok(_)) => {
-                    let count = usize::try_from(u64::from_ne_bytes(count)).unwrap_or(usize::MAX);
-                    let room = Semaphore::MAX_PERMITS - self.due.available_permits();
-                    self.due.add_permits(count.min(room));
-                }
+                Ok(Ok(_)) => self.hand_out(u64::from_ne_bytes(count)),
                 Ok(Err(error)) => return Err(error),
                 Err(_would_block) => {}
             }
