@@ -25,6 +25,11 @@ pub struct Served {
 
 impl Nginx {
     pub fn start(ip: IpAddr) -> Self {
+        Self::start_with(ip, "", "")
+    }
+
+    /// With more parameters of `listen`, such as `http2`, and more of a server's configuration.
+    pub fn start_with(ip: IpAddr, listen: &str, server: &str) -> Self {
         let directory = Directory::new();
         for name in ["files", "up", "tmp"] {
             std::fs::create_dir(directory.join(name)).expect("a directory");
@@ -33,7 +38,7 @@ impl Nginx {
         for _ in 0..10 {
             let free = TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr());
             let address = free.expect("a free port");
-            let config = config(&directory, address);
+            let config = config(&directory, address, listen, server);
             let file = directory.join("nginx.conf");
             std::fs::write(&file, config).expect("written");
             let mut nginx = program("nginx", "nginx-light");
@@ -120,7 +125,7 @@ impl Drop for Nginx {
     }
 }
 
-fn config(directory: &Path, address: SocketAddr) -> String {
+fn config(directory: &Path, address: SocketAddr, listen: &str, server: &str) -> String {
     let directory = directory.display();
     // Only root may say who the workers are.
     let user = if rustix::process::geteuid().is_root() {
@@ -146,9 +151,10 @@ fn config(directory: &Path, address: SocketAddr) -> String {
             uwsgi_temp_path {directory}/tmp/uwsgi;
             scgi_temp_path {directory}/tmp/scgi;
             server {{
-                listen {address} backlog=4096;
+                listen {address} backlog=4096 {listen};
                 location / {{ root {directory}/files; }}
                 location /up/ {{ root {directory}; dav_methods PUT; }}
+                {server}
             }}
         }}
         "
