@@ -72,6 +72,20 @@ impl Start {
         self
     }
 
+    /// By `wrapper`, a command that is given this one: strace.
+    pub fn under(self, wrapper: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command }
+    }
+
     pub fn spawn(mut self) -> Sidecar {
         let mut child = self
             .command
