@@ -7,7 +7,11 @@ use wa_sidecar::crypto::keys::{Opener, Sealer};
 use wa_sidecar::wire::frame::{HEADER_LEN, Header, TAG_LEN};
 
 const SIZES: [usize; 4] = [64, 1024, 16 * 1024, 256 * 1024];
-const BACKEND: &str = if cfg!(feature = "aws-lc") { "default" } else { "portable" };
+const BACKEND: &str = if cfg!(feature = "aws-lc") {
+    "default"
+} else {
+    "portable"
+};
 const K: [u8; 32] = [3; 32];
 const H: [u8; 32] = [4; 32];
 const STAMP: u64 = 1_750_000_000_000;
