@@ -110,8 +110,7 @@ fn run(what: What, flags: &Flags) -> Result<(), Failure> {
         say_what_is_served(&tables).map_err(internal)?;
         process::run(tables, sidecar, stop).await.map_err(internal)
     });
-    // Name look-ups cannot be cancelled: do not wait for them.
-    control.shutdown_background();
+    drop(control);
     // While there is still a log to say what could not be removed.
     drop(binder);
     match ended {

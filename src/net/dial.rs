@@ -1,16 +1,21 @@
 //! Dialling: connections to apps and to peers, over TCP or to Unix sockets.
 
 use super::app::AppSocket;
+use super::lookup;
 use super::socket::Socket;
 use crate::config::Address;
 use crate::wire::message::Code;
 use socket2::{Domain, Protocol, SockRef, Type};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Why nothing was connected.
 #[derive(Debug, thiserror::Error)]
@@ -36,39 +41,75 @@ impl DialError {
     }
 }
 
-/// Every socket address of `address`, resolved anew.
-async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, DialError> {
-    if let Address::Ip(address) = address {
-        return Ok(vec![*address]);
-    }
-    let address = address.clone();
-    let found = tokio::task::spawn_blocking(move || address.resolve())
-        .await
-        .map_err(io::Error::other);
-    match found.and_then(|found| found) {
-        Ok(found) if found.is_empty() => Err(DialError::Name(io::ErrorKind::NotFound.into())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(DialError::Name(error)),
+/// A candidate that has not answered for this long does not keep the next one from being tried (RFC 8305 section 8).
+const STAGGER: Duration = Duration::from_millis(250);
+/// Between attempts at a Unix socket whose backlog is full.
+const FULL: Duration = Duration::from_millis(5);
+
+/// Connects to the address that answers first; `prepare` sets each socket up before it connects.
+async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<()>) -> Result<Socket, DialError> {
+    match address {
+        Address::Unix(path) => unix(path).await.map(Socket::Unix).map_err(failed),
+        Address::Ip(candidate) => connect_tcp(*candidate, prepare).await.map(Socket::Tcp).map_err(failed),
+        Address::Name { .. } => {
+            // Resolved anew each time.
+            let candidates = lookup::resolve(address).await.map_err(DialError::Name)?;
+            first(candidates, |candidate| connect_tcp(candidate, &prepare))
+                .await
+                .map(Socket::Tcp)
+        }
     }
 }
 
-/// Connects to the first address that answers; `prepare` sets each socket up before it connects.
-async fn connect(address: &Address, prepare: impl Fn(SockRef<'_>) -> io::Result<()>) -> Result<Socket, DialError> {
-    let failed = |error: io::Error| match error.kind() {
+fn failed(error: io::Error) -> DialError {
+    match error.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Refused(error),
         _ => DialError::Failed(error),
-    };
-    if let Address::Unix(path) = address {
-        return UnixStream::connect(path).await.map(Socket::Unix).map_err(failed);
     }
+}
+
+/// Tries one after the other: the next one as soon as one fails, or `STAGGER` after the last one began.
+async fn first<T, A: Future<Output = io::Result<T>>>(
+    candidates: Vec<SocketAddr>,
+    attempt: impl Fn(SocketAddr) -> A,
+) -> Result<T, DialError> {
     let mut last = DialError::Name(io::ErrorKind::NotFound.into());
-    for candidate in resolve(address).await? {
-        match connect_tcp(candidate, &prepare).await {
-            Ok(stream) => return Ok(Socket::Tcp(stream)),
-            Err(error) => last = failed(error),
+    let mut candidates = candidates.into_iter();
+    let mut begun: Vec<Pin<Box<A>>> = Vec::new();
+    loop {
+        match candidates.next() {
+            Some(candidate) => begun.push(Box::pin(attempt(candidate))),
+            None if begun.is_empty() => return Err(last),
+            None => {}
+        }
+        let any = poll_fn(|cx| {
+            for i in 0..begun.len() {
+                if let Poll::Ready(done) = begun[i].as_mut().poll(cx) {
+                    drop(begun.swap_remove(i));
+                    return Poll::Ready(done);
+                }
+            }
+            Poll::Pending
+        });
+        tokio::select! {
+            biased;
+            done = any => match done {
+                Ok(connected) => return Ok(connected),
+                Err(error) => last = failed(error),
+            },
+            () = sleep(STAGGER), if candidates.len() > 0 => {}
         }
     }
-    Err(last)
+}
+
+/// Linux does not queue a non-blocking connect where a backlog is full, as it does a blocking one.
+async fn unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL).await,
+            done => return done,
+        }
+    }
 }
 
 /// connect(2) without blocking. Unlike tokio's it asks for the socket's error only if the readiness says that there is one: a
@@ -105,4 +146,78 @@ pub async fn app(address: &Address, limit: Duration) -> Result<AppSocket, DialEr
 /// Connects to a peer.
 pub async fn peer(address: &Address) -> Result<Socket, DialError> {
     connect(address, |socket| socket.set_tcp_nodelay(true)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{SockAddr, Socket as Raw};
+    use std::os::unix::net::UnixListener;
+
+    /// The second one answers, the first one never does.
+    #[tokio::test]
+    async fn an_address_that_never_answers_does_not_hide_the_next() {
+        let candidates = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let answers = async |candidate: SocketAddr| match candidate.port() {
+            1 => std::future::pending().await,
+            port => Ok(port),
+        };
+        assert_eq!(first(candidates.to_vec(), answers).await.expect("the second"), 2);
+    }
+
+    #[tokio::test]
+    async fn the_first_address_that_answers_is_taken_and_the_last_error_told() {
+        let candidates = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let tried = std::cell::RefCell::new(Vec::new());
+        let second = async |candidate: SocketAddr| {
+            tried.borrow_mut().push(candidate.port());
+            match candidate.port() {
+                1 => Err(io::ErrorKind::HostUnreachable.into()),
+                port => Ok(port),
+            }
+        };
+        assert_eq!(first(candidates.to_vec(), second).await.expect("the second"), 2);
+        assert_eq!(*tried.borrow(), [1, 2]);
+        let none = async |_| Err::<u16, _>(io::ErrorKind::ConnectionRefused.into());
+        let refused = first(candidates.to_vec(), none).await;
+        assert!(matches!(refused, Err(DialError::Refused(_))), "{refused:?}");
+        assert!(matches!(first(vec![], none).await, Err(DialError::Name(_))));
+    }
+
+    /// A blocking program waits there too.
+    #[tokio::test]
+    async fn room_in_a_full_backlog_of_a_unix_socket_is_waited_for() {
+        let path = std::env::temp_dir().join(format!("wa-sidecar-dial-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let unix = || {
+            let socket = Raw::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("non-blocking");
+            (socket, SockAddr::unix(&path).expect("a path"))
+        };
+        let (listener, at) = unix();
+        listener.bind(&at).expect("bound");
+        listener.listen(0).expect("listening");
+        let listener = UnixListener::from(listener);
+        let mut fillers = Vec::new();
+        loop {
+            let (filler, at) = unix();
+            if filler.connect(&at).is_err() {
+                break;
+            }
+            fillers.push(filler);
+        }
+        let address = Address::Unix(path.clone());
+        let dialling = app(&address, Duration::from_secs(60));
+        tokio::pin!(dialling);
+        tokio::select! {
+            biased;
+            done = &mut dialling => panic!("there is no room: {done:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        for _ in &fillers {
+            listener.accept().expect("a filler");
+        }
+        dialling.await.expect("there is room");
+        let _ = std::fs::remove_file(&path);
+    }
 }

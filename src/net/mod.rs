@@ -16,6 +16,7 @@ mod inlet;
 pub mod limits;
 pub mod links;
 pub mod listen;
+mod lookup;
 pub mod repeat;
 pub mod socket;
 pub mod stream;

@@ -40,8 +40,7 @@ where
         let local = LocalSet::new();
         let result = local.block_on(&runtime, work());
         drop(local);
-        // Name look-ups cannot be cancelled: do not wait for them.
-        runtime.shutdown_background();
+        drop(runtime);
         let _ = ended.send(result);
     })?;
     Ok(wait)
