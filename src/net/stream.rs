@@ -121,7 +121,7 @@ enum End {
     Broken,
     /// The peer said so, or the link is gone.
     Reset,
-    /// The whole answer is with the app, and nobody wants what it still sends.
+    /// The whole answer and its end are with the app's kernel, and nobody wants what the app still sends.
     Discarded,
 }
 
@@ -177,7 +177,8 @@ pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) -> Option<Code> {
     let reset = app.reset.get();
     // Whoever holds the last of it drops it: the carrier has let go, so this is the last.
     if let Some(app) = Rc::into_inner(app)
-        && end == End::Whole
+        // The kernel resets whoever sends after this, and takes nothing of the answer back from one that reads slowly.
+        && matches!(end, End::Whole | End::Discarded)
         && let Some(socket) = app.socket.into_inner()
     {
         socket.close_in_order();
