@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::unix::{self, SocketFiles, UnixError};
 use crate::config::Address;
@@ -38,6 +38,12 @@ impl For {
 }
 
 const BACKLOG: i32 = 4096;
+/// An app whose host is gone says nothing: after 2 minutes without an answer from its kernel its connection is reset. The app behind
+/// the other sidecar cannot find that out, for its own keepalive ends at the sidecar beside it.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
 
 /// A bound, listening, non-blocking socket.
 #[derive(Debug)]
@@ -179,6 +185,7 @@ fn listen(address: SocketAddr, purpose: For) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     if purpose == For::Apps {
         socket.set_linger(Some(Duration::ZERO))?;
+        socket.set_tcp_keepalive(&KEEPALIVE)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -204,6 +211,11 @@ mod tests {
             let (accepted, _) = listener.accept().expect("one is waiting");
             assert_eq!(SockRef::from(&accepted).linger().expect("linger"), linger);
             assert!(accepted.nodelay().expect("nodelay"));
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.keepalive().expect("keepalive"), purpose == For::Apps);
+            if purpose == For::Apps {
+                assert_eq!(accepted.tcp_keepalive_time().expect("time"), Duration::from_secs(60));
+            }
         }
     }
 
