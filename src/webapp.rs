@@ -20,8 +20,8 @@ use crate::wire::{Name, message::Code};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -104,8 +104,8 @@ impl NoLink {
 pub struct Uplink {
     pub settings: Settings,
     sidecar: Sidecar,
-    /// Of all workers.
-    links_up: AtomicUsize,
+    /// Of all workers. Held while readiness is told, so that what is said last is true.
+    links_up: Mutex<usize>,
     waiting: Arc<Waiting>,
     /// Of readiness.
     part: String,
@@ -124,10 +124,18 @@ impl Uplink {
         Self {
             settings,
             sidecar,
-            links_up: AtomicUsize::new(0),
+            links_up: Mutex::new(0),
             waiting,
             part,
         }
+    }
+
+    /// Counts links, and tells readiness: `why` not, if none is up.
+    fn count(&self, change: isize, why: impl FnOnce() -> String) {
+        let mut up = self.links_up.lock().unwrap_or_else(PoisonError::into_inner);
+        *up = up.saturating_add_signed(change);
+        let state = if *up > 0 { Ok(()) } else { Err(why()) };
+        self.sidecar.registry.readiness.part(&self.part, state);
     }
 }
 
@@ -276,16 +284,13 @@ impl Worker {
     fn up(&self, carrier: Rc<Carrier>) {
         *self.current.borrow_mut() = Some(carrier);
         self.changed.notify_waiters();
-        self.shared.links_up.fetch_add(1, Relaxed);
-        self.shared.sidecar.registry.readiness.part(&self.shared.part, Ok(()));
+        self.shared.count(1, String::new);
     }
 
     fn down(&self) {
         *self.current.borrow_mut() = None;
-        if self.shared.links_up.fetch_sub(1, Relaxed) == 1 {
-            let why = format!("no link to {}", self.shared.settings.peer);
-            self.shared.sidecar.registry.readiness.part(&self.shared.part, Err(why));
-        }
+        self.shared
+            .count(-1, || format!("no link to {}", self.shared.settings.peer));
     }
 }
 
@@ -375,19 +380,49 @@ impl Worker {
         if let Some(difference_ms) = error.clock_difference_ms() {
             shared.sidecar.registry.handshake_clock(difference_ms);
         }
-        if shared.links_up.load(Relaxed) == 0 {
-            shared.sidecar.registry.readiness.part(
-                &shared.part,
-                Err(format!(
-                    "no link to {peer} ({}): {}",
-                    error.reason(),
-                    error.explanation()
-                )),
-            );
-        }
+        shared.count(0, || {
+            format!("no link to {peer} ({}): {}", error.reason(), error.explanation())
+        });
         let reason = error.reason();
         if self.said.first(reason, "") {
             tracing::warn!(event = "link_failed", reason, %peer, "no link; {}", error.explanation());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment, Flags, RoleName, Secrets, What};
+    use crate::counters::Registry;
+
+    /// A worker's attempt fails, or its link goes, while another's link comes up.
+    #[test]
+    fn what_readiness_says_last_is_true() {
+        let env = Environment::from_iter([("WA_SECRET".to_owned(), b"a passphrase for a test".to_vec())]);
+        let flags = [("listen", "127.0.0.1:1"), ("peer", "127.0.0.1:2")];
+        let flags = Flags(flags.map(|(key, value)| (key, value.to_owned())).into());
+        let config = Config::resolve(What::Role(RoleName::Webapp), &flags, &env).expect("a configuration");
+        let secrets = Secrets::load(&env, &config.secret_files, false).expect("a secret");
+        let registry = Registry::new(2);
+        registry.readiness.ready();
+        let sidecar = Sidecar::new(&config, &secrets, Arc::clone(&registry));
+        let settings = Settings {
+            peer: config.webapps[0].peer.clone(),
+            peer_name: None,
+        };
+        let uplink = Uplink::new(sidecar, settings, Arc::new(Waiting::new(1)));
+        let no_link = || "no link".to_owned();
+        assert!(registry.readiness.get().is_err());
+        for change in [0, -1].repeat(1000) {
+            uplink.count(-change, no_link);
+            std::thread::scope(|threads| {
+                threads.spawn(|| uplink.count(change, no_link));
+                threads.spawn(|| uplink.count(1, no_link));
+            });
+            assert_eq!(registry.readiness.get(), Ok(()));
+            uplink.count(-1, no_link);
+            assert!(registry.readiness.get().is_err());
         }
     }
 }
