@@ -16,7 +16,7 @@ mod exposition;
 mod metrics;
 mod status;
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -27,14 +27,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::Semaphore, time};
+use tokio::{task::AbortHandle, time};
 use tracing::{debug, warn};
 
 use crate::counters::{Limit, Registry};
 use crate::link::budget::Budget;
 use crate::net::{accept::Accepting, listen::Listener};
 
-/// More wait in the listener's backlog.
+/// When there are more, the oldest is closed: those that hold one and ask nothing must not keep a probe out.
 const CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole connection: a caller that does not read its answer keeps nothing.
@@ -77,11 +77,8 @@ impl Pages {
 /// Serves until it is dropped.
 pub async fn serve(listener: Listener, pages: Arc<Pages>) -> io::Result<Infallible> {
     let listener = Accepting::new(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = VecDeque::<AbortHandle>::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return Err(io::Error::other("the admin endpoint's semaphore was closed"));
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -91,8 +88,14 @@ pub async fn serve(listener: Listener, pages: Arc<Pages>) -> io::Result<Infallib
                 continue;
             }
         };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
         let pages = pages.clone();
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             let service = service_fn(|request| {
                 let response = respond(&pages, &request);
                 async { Ok::<_, Infallible>(response) }
@@ -108,8 +111,8 @@ pub async fn serve(listener: Listener, pages: Arc<Pages>) -> io::Result<Infallib
                 Ok(Err(error)) => debug!(event = "admin_connection_failed", reason = %error),
                 Err(_) => debug!(event = "admin_connection_failed", reason = "timeout"),
             }
-            drop(place);
         });
+        open.push_back(connection.abort_handle());
     }
 }
 
