@@ -7,9 +7,10 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::fd::OwnedFd,
-    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::Address;
 
@@ -51,8 +52,15 @@ pub fn fetch(admin: &Address, path: &str) -> io::Result<(bool, String)> {
 
 fn connect(admin: &Address, deadline: Instant) -> io::Result<TcpStream> {
     if let Address::Unix(path) = admin {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Connecting waits while the backlog is full, and this bounds it.
+        socket.set_write_timeout(Some(left(deadline)?))?;
+        match socket.connect(&SockAddr::unix(path)?) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+            done => done?,
+        }
         // The calls that follow are the same for every kind of stream socket.
-        return Ok(TcpStream::from(OwnedFd::from(UnixStream::connect(path)?)));
+        return Ok(TcpStream::from(OwnedFd::from(socket)));
     }
     let address = admin.resolve()?.into_iter().next().map(reachable);
     let address = address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the name has no address"))?;
@@ -121,6 +129,29 @@ mod tests {
         let result = probe(&answering(b"HTTP/1.1 200 OK\r\n", Duration::from_secs(30)));
         assert_eq!(result.expect_err("no whole answer").kind(), ErrorKind::TimedOut);
         assert!(started.elapsed() < TIMEOUT + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_full_backlog_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("wa-sidecar-health-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let at = SockAddr::unix(&path).expect("a path");
+        let unix = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        let listener = unix();
+        listener.bind(&at).expect("bound");
+        listener.listen(0).expect("listening");
+        let mut fillers = Vec::new();
+        loop {
+            let filler = unix();
+            filler.set_nonblocking(true).expect("non-blocking");
+            if filler.connect(&at).is_err() {
+                break;
+            }
+            fillers.push(filler);
+        }
+        let result = probe(&Address::Unix(path.clone()));
+        assert_eq!(result.expect_err("nobody accepts").kind(), ErrorKind::TimedOut);
+        let _ = std::fs::remove_file(&path);
     }
 
     #[test]
