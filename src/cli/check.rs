@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use super::Failure;
 use crate::{
-    config::{Config, Effective, Environment, Flags, Origin, Secrets, Section, What},
+    config::{Config, Effective, Environment, Flags, Origin, Secrets, Section, What, keys::toml_text},
     crypto::secret::Kind,
 };
 
@@ -84,7 +84,9 @@ fn as_file(out: &mut impl Write, config: &Config, secrets: &Secrets) -> io::Resu
                     if !std::mem::replace(&mut services, true) {
                         writeln!(out, "[coreapp.services]")?;
                     }
-                    writeln!(out, "{service} = {value:?}  # {}", origin(setting))?;
+                    // In quotes, for a dot in a bare key would begin a table.
+                    let (service, value) = (toml_text(service), toml_text(value));
+                    writeln!(out, "{service} = {value}  # {}", origin(setting))?;
                 }
                 None if value.is_empty() => writeln!(out, "# {} is not set", key.in_file())?,
                 None => writeln!(out, "{} = {}  # {}", key.in_file(), key.as_toml(value), origin(setting))?,

@@ -40,7 +40,7 @@ impl Key {
         if number || switch {
             return value.to_owned();
         }
-        let quoted = |text: &str| format!("{:?}", text.trim());
+        let quoted = |text: &str| toml_text(text.trim());
         match value.contains(',') && self.per_table {
             true => format!("[{}]", value.split(',').map(quoted).collect::<Vec<_>>().join(", ")),
             false => quoted(value),
@@ -50,6 +50,16 @@ impl Key {
     pub fn variable(&self) -> String {
         format!("WA_{}", self.name.replace('-', "_").to_ascii_uppercase())
     }
+}
+
+/// A basic string of TOML. Rust's own quoting is almost that.
+pub fn toml_text(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
 const BOTH: &[RoleName] = &[Webapp, Coreapp];

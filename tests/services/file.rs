@@ -29,6 +29,7 @@ peer = \"core.example:7250\"
 listen = \"0.0.0.0:7250\"
 [coreapp.services]
 health = \"127.0.0.1:6253\"
+\"a.b\" = \"unix:/run/e\u{301}\\\\\"
 ";
 
 /// What stands in the file, the line that is named, and what is said.
