@@ -25,8 +25,10 @@ use std::time::Duration;
 
 /// Bytes that one stream may move in one turn, for the others' sake.
 const TURN: usize = 512 * 1024;
-/// An app that has its whole answer and still sends is read, and what it sends discarded, for at most this long.
+/// What an app sends and nobody wants is read and discarded, so that it comes to read what was delivered to it: for at most this long
+/// behind its end, and so many bytes. Who sends more is reset, as the far app's kernel would do it at once.
 const LINGER: Duration = Duration::from_secs(30);
+const DISCARDED: usize = 64 << 20;
 
 /// What the driver of a link and the task of a stream tell each other.
 pub struct App {
@@ -68,11 +70,16 @@ impl App {
 
     /// Writes `bytes` to the app if nothing waits before them; how many it took.
     pub fn write(&self, bytes: &[u8]) -> usize {
-        match self.socket.get() {
-            // A broken socket is found again, and dealt with, by the stream's own task.
-            Some(socket) if !self.queued.get() => socket.write(&[IoSlice::new(bytes)]).unwrap_or(0),
-            _ => 0,
+        let Some(socket) = self.socket.get().filter(|_| !self.queued.get()) else {
+            return 0;
+        };
+        // A broken socket is found again, and dealt with, by the stream's own task.
+        let took = socket.write(&[IoSlice::new(bytes)]).unwrap_or(0);
+        if !socket.is_writable() {
+            // This call took the error that would have told the task.
+            self.wake();
         }
+        took
     }
 
     /// Bytes were left in the link's queue.
@@ -143,6 +150,8 @@ struct Pump<'a> {
     socket: &'a AppSocket,
     from_app: FromApp,
     shut: bool,
+    /// Bytes that were read and thrown away.
+    discarded: usize,
     /// Not polled yet: the peer may have to be told of the stream itself.
     fresh: bool,
     /// It waits for room in a frame.
@@ -161,6 +170,7 @@ pub async fn run(carrier: Rc<Carrier>, app: Rc<App>) -> Option<Code> {
                 socket,
                 from_app: FromApp::Reading,
                 shut: false,
+                discarded: 0,
                 fresh: true,
                 parked: false,
                 watch: None,
@@ -220,6 +230,9 @@ impl Pump<'_> {
             return Poll::Ready(End::Broken);
         }
         if self.shut && self.from_app == FromApp::Discarding {
+            if self.discarded >= DISCARDED {
+                return Poll::Ready(End::Discarded);
+            }
             let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
             if linger.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(End::Discarded);
@@ -304,29 +317,49 @@ impl Pump<'_> {
 
     /// Closing with unread bytes would turn the answer that was delivered into RST.
     fn discard(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        let mut scratch = [0; 4096];
-        for _ in 0..16 {
-            match self.socket.read(&mut scratch)? {
-                Read::Bytes { more: true, .. } => {}
-                Read::Bytes { more: false, .. } | Read::Later => {
+        let mut buffers = self.carrier.buffers.borrow_mut();
+        let mut scratch = buffers.take();
+        let discarded = self.discard_into(cx, &mut scratch);
+        buffers.give_back(scratch);
+        discarded.map(|()| false)
+    }
+
+    fn discard_into(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<(), Broken> {
+        let until = self.discarded + TURN;
+        while self.discarded < DISCARDED {
+            match self.socket.read(scratch)? {
+                Read::Bytes { n, more } => {
+                    self.discarded += n;
+                    if !more && self.socket.poll_readable(cx).is_pending() {
+                        return Ok(());
+                    }
+                }
+                Read::Later => {
                     if self.socket.poll_readable(cx).is_pending() {
-                        return Ok(false);
+                        return Ok(());
                     }
                 }
                 Read::End => {
                     self.from_app = FromApp::Ended;
-                    return Ok(false);
+                    return Ok(());
                 }
             }
+            if self.discarded >= until {
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
         }
-        cx.waker().wake_by_ref();
-        Ok(false)
+        Ok(())
     }
 
     /// A socket that is not read must still tell when it breaks.
     fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
-        let stalled = self.from_app == FromApp::Reading && self.carrier.link.borrow().is_stalled(self.app.id);
-        if !stalled && self.from_app != FromApp::Ended {
+        let is_read = match self.from_app {
+            FromApp::Reading => !self.carrier.link.borrow().is_stalled(self.app.id),
+            FromApp::Discarding => self.discarded < DISCARDED,
+            FromApp::Ended => false,
+        };
+        if is_read {
             return Ok(());
         }
         let socket = self.socket;

@@ -2,9 +2,9 @@
 
 use super::apps::{self, answers, black_hole, nobody, notes};
 use super::*;
-use crate::harness::{Pair, app, echo, eventually, field};
+use crate::harness::{Pair, SOON, app, echo, eventually, field};
 use std::net::Shutdown;
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex, mpsc};
 use std::time::Instant;
 
 const SIZES: [usize; 3] = [0, 1_000, 3_000_000];
@@ -119,6 +119,35 @@ fn a_client_that_closes_is_heard_though_the_answer_finds_nobody() {
         assert!(end.is_err() || *got == size, "an end in order after {got} bytes");
     }
     at_rest(&pair);
+}
+
+#[test]
+fn a_client_that_closes_in_mid_answer_ends_an_endless_one() {
+    // The server says how much it could send until it was told.
+    let (told, sent) = mpsc::channel();
+    let told = Mutex::new(told);
+    let pair = Pair::start(app(move |stream| {
+        let chunk = body(64 * 1024);
+        let mut sent = 0;
+        while write_all(&stream, &chunk) {
+            sent += chunk.len();
+        }
+        told.lock().expect("lock").send(sent).expect("heard");
+    }));
+    for n in [1, 10] {
+        at_once(n, |_| {
+            let stream = pair.connect();
+            // The end of its output in order, and then an RST to whoever goes on writing.
+            stream.shutdown(Shutdown::Write).expect("ended");
+            read_part(&stream, &body(64 * 1024), 64 * 1024);
+        });
+        for _ in 0..n {
+            // Windows, buffers of kernels, and what is read for the sake of clients that read slowly: not 30 s at full speed.
+            let sent = sent.recv_timeout(SOON).expect("the server was told");
+            assert!(sent < 128 << 20, "{sent} bytes for a client that is gone");
+        }
+        at_rest(&pair);
+    }
 }
 
 #[test]
