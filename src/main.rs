@@ -48,6 +48,9 @@ fn execute(command: Command) -> Result<(), Failure> {
 }
 
 fn run(what: What, flags: &Flags) -> Result<(), Failure> {
+    if cfg!(wa_bench_without_aead) {
+        eprintln!("wa-sidecar: this is a bench's build: NOTHING IS SEALED");
+    }
     let env = Environment::of_process();
     let config = Config::resolve(what, flags, &env)?;
     let secrets = Secrets::load(&env, &config.secret_files, config.allow_weak_secret)?;

@@ -5,7 +5,10 @@
 //!
 //! `aws` is the backend with the feature `aws-lc`, and `ring` beside it for AES on some hosts (`fastest` chooses); `portable` is the
 //! one without it. `portable` is always compiled: it is the Noise cipher, and in tests the oracle that the others are compared with.
+//! `absent` is in no build but one of the benches.
 
+#[cfg(wa_bench_without_aead)]
+mod absent;
 #[cfg(feature = "aws-lc")]
 mod aws;
 #[cfg(feature = "aws-lc")]
@@ -14,10 +17,12 @@ mod portable;
 #[cfg(all(feature = "ring", target_arch = "x86_64"))]
 mod ring;
 
-#[cfg(feature = "aws-lc")]
+#[cfg(wa_bench_without_aead)]
+pub(super) use absent::Key;
+#[cfg(all(feature = "aws-lc", not(wa_bench_without_aead)))]
 pub(super) use fastest::Key;
 pub(super) use portable::Key as PortableKey;
-#[cfg(not(feature = "aws-lc"))]
+#[cfg(not(any(feature = "aws-lc", wa_bench_without_aead)))]
 pub(super) use portable::Key;
 
 pub(super) const KEY_LEN: usize = 32;
