@@ -1,6 +1,7 @@
 //! Dialling: connections to apps and to peers, over TCP or to Unix sockets.
 
 use super::app::AppSocket;
+use super::congestion;
 use super::lookup;
 use super::socket::Socket;
 use crate::config::Address;
@@ -120,6 +121,7 @@ async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::R
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
+    congestion::unpace_on_loopback(SockRef::from(&socket), address.ip());
     prepare(SockRef::from(&socket))?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),

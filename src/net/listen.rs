@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::congestion;
 use super::unix::{self, SocketFiles, UnixError};
 use crate::config::Address;
 
@@ -183,6 +184,7 @@ fn listen(address: SocketAddr, purpose: For) -> io::Result<TcpListener> {
     // A restart must not wait for old connections in TIME_WAIT; Linux still refuses a second listener.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    congestion::unpace_on_loopback(SockRef::from(&socket), address.ip());
     if purpose == For::Apps {
         socket.set_linger(Some(Duration::ZERO))?;
         socket.set_tcp_keepalive(&KEEPALIVE)?;
@@ -196,7 +198,6 @@ fn listen(address: SocketAddr, purpose: For) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use socket2::SockRef;
     use std::net::TcpStream;
 
     fn address(text: &str) -> Address {
