@@ -30,8 +30,7 @@ pub fn find(given: Option<&Path>) -> Result<Generator, String> {
             false => Err(format!("--generator {} is no file", given.display())),
         };
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = cargo()
         .args([
             "bench",
             "--quiet",
@@ -40,23 +39,35 @@ pub fn find(given: Option<&Path>) -> Result<Generator, String> {
             "load",
             "--message-format=json",
         ])
-        .arg("--manifest-path")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo: {error}; --generator PATH is the load generator without it"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let built = text.lines().filter_map(|line| {
+    let mut built = text.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         let bench = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "bench");
         let executable = message["executable"].as_str()?;
         (bench && message["target"]["name"] == "load").then(|| PathBuf::from(executable))
     });
     let program = built
-        .last()
+        .next_back()
         .ok_or("cargo did not build the load generator; type: cargo bench --bench load --no-run")?;
     Ok(Generator { program })
+}
+
+/// cargo, as if typed at the root of this project. What it tells the programs that it runs is not passed on: build scripts watch
+/// some of it, and everything would be built anew.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// The far end of every work: ends when it is dropped.

@@ -18,6 +18,8 @@ use crate::{
 const BUSY: &[&str] = &["bulk", "--streams", "1000"];
 const IDLE: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Some take longer the more they have: they are measured with those that they took.
+const OPENING: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(1);
 const BUSY_WARMUP: Duration = Duration::from_secs(2);
 const BUSY_WINDOW: Duration = Duration::from_secs(3);
@@ -58,7 +60,7 @@ fn idle_streams(stage: &Stage, peer: &Peer, sample: &mut Sample) -> Result<(), S
     thread::sleep(SETTLE);
     let before = each(&pair);
     let wanted = IDLE.min(stage.crowd(peer).saturating_sub(100));
-    let (streams, error) = probe::idle(pair.entry, wanted, PATIENCE);
+    let (streams, error) = probe::idle(pair.entry, wanted, OPENING, PATIENCE);
     thread::sleep(SETTLE);
     let after = each(&pair);
     let many = streams.len() as f64;

@@ -55,10 +55,12 @@ pub fn first_bytes(at: SocketAddr, window: Duration, patience: Duration) -> io::
     Ok(seconds)
 }
 
-/// Opens `many` connections that have each had an answer and then stay idle; fewer if one fails, and why.
-pub fn idle(at: SocketAddr, many: usize, patience: Duration) -> (Vec<TcpStream>, Option<io::Error>) {
+/// Opens `many` connections that have each had an answer and then stay idle: as many as there are after `window`, or when one
+/// fails, and then why.
+pub fn idle(at: SocketAddr, many: usize, window: Duration, patience: Duration) -> (Vec<TcpStream>, Option<io::Error>) {
+    let until = Instant::now() + window;
     let mut sockets = Vec::with_capacity(many);
-    while sockets.len() < many {
+    while sockets.len() < many && Instant::now() < until {
         match request(at, patience) {
             Ok((socket, _)) => sockets.push(socket),
             Err(error) => return (sockets, Some(error)),

@@ -7,9 +7,11 @@ use std::{
 
 use serde_json::Value;
 
+use crate::generator;
+
 /// The two benches, as cargo has built them or builds them now: a test is not told where benches are.
 fn benches() -> (PathBuf, PathBuf) {
-    let output = Command::new(env!("CARGO"))
+    let output = generator::cargo()
         .args([
             "bench",
             "--quiet",
@@ -19,7 +21,6 @@ fn benches() -> (PathBuf, PathBuf) {
             "--message-format=json",
         ])
         .args(["--bench", "compare", "--bench", "load"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .output()
         .unwrap();
