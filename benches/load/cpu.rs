@@ -1,7 +1,7 @@
 //! CPU time of other processes, from /proc.
 //!
-//! Promises: nanoseconds where the kernel has schedstat, of all live threads; else ticks of utime and stime. Must not
-//! know: what the processes do.
+//! Promises: threads that have ended count. Nanoseconds where the kernel has schedstat and no thread has ended; else ticks. Must
+//! not know: what the processes do.
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
@@ -68,11 +68,12 @@ pub fn sample(watched: &[Watched]) -> (BTreeMap<String, f64>, Vec<String>) {
 }
 
 fn of_process(directory: &str) -> io::Result<f64> {
-    match by_schedstat(directory) {
-        Ok(Some(nanos)) => Ok(nanos as f64 / 1e9),
+    // schedstat has only the threads that live: of a server with a thread for each connection that is the least part.
+    let ticks = by_stat(&fs::read_to_string(format!("{directory}/stat"))?)?;
+    match by_schedstat(directory)? {
+        Some(nanos) => Ok(ticks.max(nanos as f64 / 1e9)),
         // Without CONFIG_SCHED_INFO.
-        Ok(None) => by_stat(&fs::read_to_string(format!("{directory}/stat"))?),
-        Err(error) => Err(error),
+        None => Ok(ticks),
     }
 }
 

@@ -201,6 +201,20 @@ fn cpu_of_a_process() {
 }
 
 #[test]
+fn cpu_of_threads_that_have_ended() {
+    let me = Watched::parse(&format!("me={}", std::process::id())).unwrap();
+    let spend = || {
+        let begin = cpu::own();
+        while cpu::own() < begin + 0.2 {
+            std::hint::black_box(pattern::first_wrong(0, pattern::at(0, 10_000)));
+        }
+    };
+    std::thread::spawn(spend).join().unwrap();
+    let (seconds, own) = (me.seconds().unwrap(), cpu::own());
+    assert!(seconds > own - 0.1, "{seconds} s of {own} s");
+}
+
+#[test]
 fn cpu_without_schedstat() {
     let ticks = rustix::param::clock_ticks_per_second();
     let stat = format!("42 (a) b (c) S 1 1 1 0 -1 0 0 0 0 0 {} {ticks} 0 0 20 0 1 0", 2 * ticks);

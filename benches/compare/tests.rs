@@ -1,0 +1,36 @@
+//! The comparison's own tests: its figures on numbers that are given, and one short round of the real thing. Nothing is timed.
+
+#![allow(dead_code)] // what only `main` calls
+
+mod figures;
+mod flags;
+mod generator;
+mod iperf3;
+mod limits;
+#[path = "../load/machine.rs"]
+mod machine;
+mod material;
+mod memory;
+mod pair;
+mod path;
+mod peers;
+mod probe;
+mod processes;
+#[path = "../load/quantity.rs"]
+mod quantity;
+mod report;
+mod results;
+mod rounds;
+mod stage;
+mod table;
+mod verdict;
+mod window;
+mod works;
+
+#[path = "tests/judging.rs"]
+mod judging;
+#[path = "tests/process.rs"]
+mod process;
+
+/// As in main.rs.
+const FAILED: u8 = 70;
