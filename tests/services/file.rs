@@ -164,7 +164,7 @@ fn a_flag_beats_the_environment_that_beats_the_file_and_that_the_default() {
 /// What is printed is a file that means the same, of flags too.
 #[test]
 fn what_is_printed_is_a_configuration_again_and_has_no_secret() {
-    let path = file("print", GOOD);
+    let path = file("print\n", GOOD);
     let values = |printed: &str| {
         let lines = printed
             .lines()
@@ -216,7 +216,7 @@ fn what_is_printed_is_a_configuration_again_and_has_no_secret() {
         "[[webapp]]",
         "service health",
         "core.example:7250",
-        &format!("{path}, line 5"),
+        &format!("{}, line 5", path.replace('\n', " ")),
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
