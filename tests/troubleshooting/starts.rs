@@ -171,6 +171,8 @@ fn provoke(says: &str, exit: &str, taken: &str, alive: &Path) -> Wrong {
         }
         "cannot listen on unix:/run/wa/s: the socket there is stale, and cannot be removed" => locked("stale", true),
         "cannot listen on unix:/run/wa/s: Permission denied" => locked("locked", false),
+        // Each would need more than any address space.
+        "cannot start a thread" => webapp(&[]).with(("RUST_MIN_STACK", "140737488355328")),
         "no secret" => webapp(&[]).with(("WA_SECRET", "")),
         "WA_SECRET and WA_SECRET_FILE are both set" => webapp(&[]).with(("WA_SECRET_FILE", "/x")),
         "cannot read the secret of file \"secret\"" => {
