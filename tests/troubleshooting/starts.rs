@@ -222,10 +222,13 @@ fn each_failing_start_is_as_the_page_says() {
     for row in rows("starts") {
         let [exit, says, ..] = &row[..] else { panic!("{row:?}") };
         let (output, called) = if says == "Too many open files" {
-            let outputs = (4..64).map(short_of_files);
-            let found = outputs.filter(|output| output.status.code() == Some(70));
-            let mut found = found.filter(|output| String::from_utf8_lossy(&output.stderr).contains(says));
-            (found.next().expect("a start that fails for files"), Vec::new())
+            let outputs: Vec<_> = (4..20).map(short_of_files).collect();
+            let said = |output: &Output, text: &str| String::from_utf8_lossy(&output.stderr).contains(text);
+            let aborted = outputs.iter().find(|output| said(output, "\"panic\""));
+            assert!(aborted.is_none(), "{aborted:?}");
+            let failed = outputs.into_iter().filter(|output| output.status.code() == Some(70));
+            let mut failed = failed.filter(|output| said(output, says));
+            (failed.next().expect("a start that fails for files"), Vec::new())
         } else {
             let wrong = provoke(says, exit, &taken, &alive);
             (wrong.run(), wrong.called)
