@@ -4,8 +4,9 @@
 //! order, or killed by the kernel when this process is gone.
 //! Must not know: what is shown.
 
+use super::no_thread;
 use crate::cli::{DEMO_CHILD, Exit, Failure};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -60,10 +61,15 @@ impl Log {
     }
 }
 
-/// Becomes the sidecar that `arguments` say, tied to the life of the demo. Returns only if it cannot.
+/// Becomes the sidecar that `arguments` say behind the demo's pid, tied to its life. Returns only if it cannot.
 pub fn become_sidecar(arguments: &[OsString]) -> Result<(), Failure> {
+    let (demo, arguments) = arguments.split_first().ok_or_else(|| internal("no pid"))?;
     // Kept across exec(2); without it a demo that is killed would leave its sidecars behind.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(internal)?;
+    // One that was killed before that tells nobody.
+    if getppid().map(|parent| parent.to_string().into()).as_ref() != Some(demo) {
+        return Err(internal("the demo is gone"));
+    }
     let program = std::env::current_exe().map_err(internal)?;
     Err(internal(Command::new(program).args(arguments).exec()))
 }
@@ -73,7 +79,8 @@ impl Sidecar {
     pub fn start(role: &'static str, flag: &str, value: SocketAddr, secret: &str) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(|error| denied(role, &error))?;
         let mut command = Command::new(program);
-        command.args([DEMO_CHILD, role, flag, &value.to_string()]);
+        command.args([DEMO_CHILD, &std::process::id().to_string()]);
+        command.args([role, flag, &value.to_string()]);
         command.args([
             "--listen",
             "127.0.0.1:0",
@@ -94,11 +101,26 @@ impl Sidecar {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| denied(role, &error))?;
-        let log = Arc::new(Log::default());
-        if let Some(stderr) = child.stderr.take() {
-            let sink = Arc::clone(&log);
-            let reader = thread::Builder::new().name(format!("log-{role}"));
+        let child = command.spawn().map_err(|error| denied(role, &error))?;
+        let reader = thread::Builder::new().name(format!("log-{role}"));
+        let mut sidecar = Self::watched(role, child, reader)?;
+        sidecar.admin = sidecar.address("admin_listening")?;
+        sidecar.listen = sidecar.address("listening")?;
+        Ok(sidecar)
+    }
+
+    /// `child`, whose log `reader` reads. It is ended if that cannot be.
+    fn watched(role: &'static str, child: Child, reader: thread::Builder) -> Result<Self, Failure> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut sidecar = Self {
+            role,
+            child,
+            log: Arc::default(),
+            listen: unknown,
+            admin: unknown,
+        };
+        if let Some(stderr) = sidecar.child.stderr.take() {
+            let sink = Arc::clone(&sidecar.log);
             let reading = reader.spawn(move || {
                 BufReader::new(stderr)
                     .lines()
@@ -107,18 +129,8 @@ impl Sidecar {
                 sink.lock().ended = true;
                 sink.more.notify_all();
             });
-            reading.map_err(internal)?;
+            reading.map_err(no_thread)?;
         }
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut sidecar = Self {
-            role,
-            child,
-            log,
-            listen: unknown,
-            admin: unknown,
-        };
-        sidecar.admin = sidecar.address("admin_listening")?;
-        sidecar.listen = sidecar.address("listening")?;
         Ok(sidecar)
     }
 
@@ -246,4 +258,21 @@ fn denied(role: &str, error: &std::io::Error) -> Failure {
 
 fn internal(error: impl ToString) -> Failure {
     Failure::new(Exit::Internal, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_child_whose_log_nobody_can_read_is_ended() {
+        let mut sleep = Command::new("sleep");
+        let child = sleep.arg("60").stderr(Stdio::piped()).spawn().expect("started");
+        let pid = child.id();
+        // More than any address space.
+        let reader = thread::Builder::new().stack_size(1 << 47);
+        assert!(Sidecar::watched("coreapp", child, reader).is_err());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
 }
