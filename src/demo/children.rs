@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -157,10 +157,12 @@ impl Sidecar {
             let left = until.saturating_duration_since(Instant::now());
             if lines.ended || left.is_zero() {
                 let everything = lines.kept.clone();
+                // Its log ends a moment before it does.
+                let ends_within = if lines.ended { END } else { Duration::ZERO };
                 drop(lines);
                 let warnings = self.warnings();
                 let said = if warnings.is_empty() { everything } else { warnings };
-                return Err(self.stuck(event, &said.join("\n  ")));
+                return Err(self.stuck(event, &said.join("\n  "), ends_within));
             }
             lines = match log.more.wait_timeout(lines, left) {
                 Ok((lines, _)) => lines,
@@ -170,10 +172,10 @@ impl Sidecar {
     }
 
     /// The child's own words are the best there are.
-    fn stuck(&mut self, event: &str, said: &str) -> Failure {
+    fn stuck(&mut self, event: &str, said: &str, ends_within: Duration) -> Failure {
         let role = self.role;
-        match self.child.try_wait() {
-            Ok(Some(status)) => {
+        match self.status_within(ends_within) {
+            Some(status) => {
                 let exit = if status.code() == Some(Exit::Unavailable as i32) {
                     Exit::Unavailable
                 } else {
@@ -184,7 +186,7 @@ impl Sidecar {
                     format!("the {role} sidecar ended at its start ({status}). It said:\n  {said}"),
                 )
             }
-            _ => Failure::new(
+            None => Failure::new(
                 Exit::Internal,
                 format!("the {role} sidecar did not come to {event:?} within {START:?}. It said:\n  {said}"),
             ),
@@ -227,14 +229,19 @@ impl Sidecar {
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        let until = Instant::now() + END;
-        while Instant::now() < until {
+        self.status_within(END).is_some_and(|status| status.success())
+    }
+
+    /// How it ended, if it does within that time.
+    fn status_within(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + at_most;
+        loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return status.success(),
+                Ok(Some(status)) => return Some(status),
+                _ if Instant::now() >= until => return None,
                 _ => thread::sleep(Duration::from_millis(5)),
             }
         }
-        false
     }
 }
 
@@ -264,6 +271,18 @@ fn internal(error: impl ToString) -> Failure {
 mod tests {
     use super::*;
     use std::path::Path;
+
+    /// The kernel closes its files before it can be waited for.
+    #[test]
+    fn a_child_that_has_said_its_last_is_known_to_have_ended() {
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", "exec 2>&-; sleep 0.1; exit 69"]);
+        let child = shell.stderr(Stdio::piped()).spawn().expect("started");
+        let mut sidecar = Sidecar::watched("coreapp", child, thread::Builder::new()).expect("watched");
+        let failure = sidecar.event("listening").expect_err("it ended");
+        assert_eq!(failure.exit, Exit::Unavailable, "{}", failure.message);
+        assert!(failure.message.contains("ended at its start"), "{}", failure.message);
+    }
 
     #[test]
     fn a_child_whose_log_nobody_can_read_is_ended() {
