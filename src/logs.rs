@@ -8,6 +8,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     sync::{Mutex, OnceLock, PoisonError},
+    thread,
 };
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -65,12 +66,17 @@ pub enum LogsError {
     Filter(String),
     #[error("the log was started before: {0}")]
     Twice(#[from] TryInitError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
 }
 
 /// Starts the log of this process. Spawns a thread: what confines threads must come before.
 pub fn init(format: LogFormat, filter: &str) -> Result<Logs, LogsError> {
     let filter = parse_filter(filter).map_err(LogsError::Filter)?;
     let terminal = io::stderr().is_terminal();
+    // The writer's crate panics where the host denies it its thread.
+    let tried = thread::Builder::new().spawn(|| {}).map_err(LogsError::Thread)?;
+    let _ = tried.join();
     let builder = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(QUEUE)

@@ -97,10 +97,7 @@ fn run(what: What, flags: &Flags) -> Result<(), Failure> {
     let registry = Registry::new(config.workers);
     let sidecar = Sidecar::new(&config, &secrets, Arc::clone(&registry));
     drop(secrets);
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(internal)?;
+    let control = signals::runtime().map_err(internal)?;
     let ended = control.block_on(async {
         let stop = signals::watch().map_err(internal)?;
         tokio::spawn(limits::watch(Arc::clone(&registry)));

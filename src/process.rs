@@ -24,6 +24,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 use tokio::sync::{Semaphore, mpsc};
 
 /// What the process serves, bound already.
@@ -86,9 +87,8 @@ pub async fn run(tables: Tables, sidecar: Sidecar, stop: Stop) -> io::Result<()>
             links,
         };
         let (sidecar, counters, stop) = (sidecar.clone(), Arc::clone(counters), stop.clone());
-        ended.push(worker::spawn(&format!("worker-{i}"), move || {
-            work.run(sidecar, counters, stop)
-        })?);
+        let thread = thread::Builder::new().name(format!("worker-{i}"));
+        ended.push(worker::spawn(thread, move || work.run(sidecar, counters, stop))?);
     }
     drop(uplinks);
     registry.readiness.ready();

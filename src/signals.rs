@@ -3,9 +3,12 @@
 //! Promises: the first signal cancels [`Stop::drain`], a second one [`Stop::now`]; neither is ever un-said.
 //! Must not know: what draining is.
 
-use std::io;
+use std::{io, os::fd::AsFd};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -16,6 +19,17 @@ pub struct Stop {
     pub drain: CancellationToken,
     /// Reset what is open.
     pub now: CancellationToken,
+}
+
+/// What tokio opens for a runtime that knows signals, and a few more.
+const FILES: usize = 8;
+
+/// A runtime to [`watch`] in, for this thread. The first one of a process makes a pair of sockets for signals, and tokio panics where
+/// there are no more files for it: so whether there are is found out before.
+pub fn runtime() -> io::Result<Runtime> {
+    let files = (0..FILES).map(|_| io::stderr().as_fd().try_clone_to_owned());
+    drop(files.collect::<io::Result<Vec<_>>>()?);
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Listens from now on, in a task of the current runtime.

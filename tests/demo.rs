@@ -183,4 +183,18 @@ fn killed_it_leaves_no_sidecar_behind() {
     let sidecars = demo.sidecars();
     signal("KILL", demo.child.id());
     until_gone(&sidecars);
+    // It was killed before its child could tie itself to it.
+    let orphan = Command::new(env!("CARGO_BIN_EXE_wa-sidecar"))
+        .args([
+            "demo-child",
+            "0",
+            "coreapp",
+            "--listen=127.0.0.1:0",
+            "--upstream=127.0.0.1:1",
+        ])
+        .args(["--admin=off", "--allow-weak-secret"])
+        .env("WA_SECRET", "x")
+        .output()
+        .expect("started");
+    assert_eq!(orphan.status.code(), Some(70), "{orphan:?}");
 }

@@ -25,7 +25,7 @@ pub fn check(what: What, flags: &Flags, print: bool) -> Result<(), Failure> {
     }
     let comment = if print { "# " } else { "" };
     for warning in config.warnings.iter().chain(&secrets.warnings) {
-        writeln!(out, "{comment}Warning: {}", warning.text)?;
+        writeln!(out, "{comment}Warning: {}", in_a_line(&warning.text))?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ fn as_file(out: &mut impl Write, config: &Config, secrets: &Secrets) -> io::Resu
                             out,
                             "# {name} = {}  # {}",
                             withheld(loaded.secret.kind()),
-                            loaded.origin
+                            in_a_line(&loaded.origin)
                         )?;
                     }
                     None => writeln!(out, "# {name} is not set")?,
@@ -124,10 +124,15 @@ fn title(section: Section) -> Option<&'static str> {
 }
 
 fn origin(setting: &Effective) -> String {
-    match &setting.origin {
+    in_a_line(match &setting.origin {
         Origin::File(place) => format!("{}, line {}", place.path, place.line),
         origin => origin.of(setting.key),
-    }
+    })
+}
+
+/// For a comment: names of files and of variables may have the end of a line in them.
+fn in_a_line(text: impl ToString) -> String {
+    text.to_string().replace(char::is_control, " ")
 }
 
 fn withheld(kind: Kind) -> &'static str {

@@ -14,7 +14,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -90,11 +91,14 @@ impl File {
             path: path.to_owned(),
             source,
         };
-        let found = fs::metadata(path).map_err(unreadable)?;
-        if found.len() > MOST {
+        let file = fs::File::open(path).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        // Not by its metadata: a device has no size, and no end.
+        file.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MOST {
             return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
         }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
         let absolute = std::path::absolute(path).map_err(unreadable)?;
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         Reader {

@@ -4,14 +4,15 @@
 //! order, or killed by the kernel when this process is gone.
 //! Must not know: what is shown.
 
+use super::no_thread;
 use crate::cli::{DEMO_CHILD, Exit, Failure};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,10 +61,15 @@ impl Log {
     }
 }
 
-/// Becomes the sidecar that `arguments` say, tied to the life of the demo. Returns only if it cannot.
+/// Becomes the sidecar that `arguments` say behind the demo's pid, tied to its life. Returns only if it cannot.
 pub fn become_sidecar(arguments: &[OsString]) -> Result<(), Failure> {
+    let (demo, arguments) = arguments.split_first().ok_or_else(|| internal("no pid"))?;
     // Kept across exec(2); without it a demo that is killed would leave its sidecars behind.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(internal)?;
+    // One that was killed before that tells nobody.
+    if getppid().map(|parent| parent.to_string().into()).as_ref() != Some(demo) {
+        return Err(internal("the demo is gone"));
+    }
     let program = std::env::current_exe().map_err(internal)?;
     Err(internal(Command::new(program).args(arguments).exec()))
 }
@@ -73,7 +79,8 @@ impl Sidecar {
     pub fn start(role: &'static str, flag: &str, value: SocketAddr, secret: &str) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(|error| denied(role, &error))?;
         let mut command = Command::new(program);
-        command.args([DEMO_CHILD, role, flag, &value.to_string()]);
+        command.args([DEMO_CHILD, &std::process::id().to_string()]);
+        command.args([role, flag, &value.to_string()]);
         command.args([
             "--listen",
             "127.0.0.1:0",
@@ -94,11 +101,26 @@ impl Sidecar {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| denied(role, &error))?;
-        let log = Arc::new(Log::default());
-        if let Some(stderr) = child.stderr.take() {
-            let sink = Arc::clone(&log);
-            let reader = thread::Builder::new().name(format!("log-{role}"));
+        let child = command.spawn().map_err(|error| denied(role, &error))?;
+        let reader = thread::Builder::new().name(format!("log-{role}"));
+        let mut sidecar = Self::watched(role, child, reader)?;
+        sidecar.admin = sidecar.address("admin_listening")?;
+        sidecar.listen = sidecar.address("listening")?;
+        Ok(sidecar)
+    }
+
+    /// `child`, whose log `reader` reads. It is ended if that cannot be.
+    fn watched(role: &'static str, child: Child, reader: thread::Builder) -> Result<Self, Failure> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut sidecar = Self {
+            role,
+            child,
+            log: Arc::default(),
+            listen: unknown,
+            admin: unknown,
+        };
+        if let Some(stderr) = sidecar.child.stderr.take() {
+            let sink = Arc::clone(&sidecar.log);
             let reading = reader.spawn(move || {
                 BufReader::new(stderr)
                     .lines()
@@ -107,18 +129,8 @@ impl Sidecar {
                 sink.lock().ended = true;
                 sink.more.notify_all();
             });
-            reading.map_err(internal)?;
+            reading.map_err(no_thread)?;
         }
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut sidecar = Self {
-            role,
-            child,
-            log,
-            listen: unknown,
-            admin: unknown,
-        };
-        sidecar.admin = sidecar.address("admin_listening")?;
-        sidecar.listen = sidecar.address("listening")?;
         Ok(sidecar)
     }
 
@@ -145,10 +157,12 @@ impl Sidecar {
             let left = until.saturating_duration_since(Instant::now());
             if lines.ended || left.is_zero() {
                 let everything = lines.kept.clone();
+                // Its log ends a moment before it does.
+                let ends_within = if lines.ended { END } else { Duration::ZERO };
                 drop(lines);
                 let warnings = self.warnings();
                 let said = if warnings.is_empty() { everything } else { warnings };
-                return Err(self.stuck(event, &said.join("\n  ")));
+                return Err(self.stuck(event, &said.join("\n  "), ends_within));
             }
             lines = match log.more.wait_timeout(lines, left) {
                 Ok((lines, _)) => lines,
@@ -158,10 +172,10 @@ impl Sidecar {
     }
 
     /// The child's own words are the best there are.
-    fn stuck(&mut self, event: &str, said: &str) -> Failure {
+    fn stuck(&mut self, event: &str, said: &str, ends_within: Duration) -> Failure {
         let role = self.role;
-        match self.child.try_wait() {
-            Ok(Some(status)) => {
+        match self.status_within(ends_within) {
+            Some(status) => {
                 let exit = if status.code() == Some(Exit::Unavailable as i32) {
                     Exit::Unavailable
                 } else {
@@ -172,7 +186,7 @@ impl Sidecar {
                     format!("the {role} sidecar ended at its start ({status}). It said:\n  {said}"),
                 )
             }
-            _ => Failure::new(
+            None => Failure::new(
                 Exit::Internal,
                 format!("the {role} sidecar did not come to {event:?} within {START:?}. It said:\n  {said}"),
             ),
@@ -215,14 +229,19 @@ impl Sidecar {
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        let until = Instant::now() + END;
-        while Instant::now() < until {
+        self.status_within(END).is_some_and(|status| status.success())
+    }
+
+    /// How it ended, if it does within that time.
+    fn status_within(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + at_most;
+        loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return status.success(),
+                Ok(Some(status)) => return Some(status),
+                _ if Instant::now() >= until => return None,
                 _ => thread::sleep(Duration::from_millis(5)),
             }
         }
-        false
     }
 }
 
@@ -246,4 +265,33 @@ fn denied(role: &str, error: &std::io::Error) -> Failure {
 
 fn internal(error: impl ToString) -> Failure {
     Failure::new(Exit::Internal, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The kernel closes its files before it can be waited for.
+    #[test]
+    fn a_child_that_has_said_its_last_is_known_to_have_ended() {
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", "exec 2>&-; sleep 0.1; exit 69"]);
+        let child = shell.stderr(Stdio::piped()).spawn().expect("started");
+        let mut sidecar = Sidecar::watched("coreapp", child, thread::Builder::new()).expect("watched");
+        let failure = sidecar.event("listening").expect_err("it ended");
+        assert_eq!(failure.exit, Exit::Unavailable, "{}", failure.message);
+        assert!(failure.message.contains("ended at its start"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_child_whose_log_nobody_can_read_is_ended() {
+        let mut sleep = Command::new("sleep");
+        let child = sleep.arg("60").stderr(Stdio::piped()).spawn().expect("started");
+        let pid = child.id();
+        // More than any address space.
+        let reader = thread::Builder::new().stack_size(1 << 47);
+        assert!(Sidecar::watched("coreapp", child, reader).is_err());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
 }

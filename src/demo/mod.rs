@@ -383,8 +383,7 @@ fn bind(who: &str) -> Result<TcpListener, Failure> {
 /// The first SIGINT or SIGTERM is told, a second one ends this process, and so its children.
 fn watch_signals() -> Result<Receiver<()>, Failure> {
     let (asked, inbox) = mpsc::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(internal)?;
+    let runtime = signals::runtime().map_err(internal)?;
     let watch = {
         let _context = runtime.enter();
         signals::watch().map_err(internal)?

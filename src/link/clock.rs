@@ -63,11 +63,14 @@ impl Clock {
         }
     }
 
-    /// A PONG in a frame with `stamp` arrived at `arrived`; its PING was sealed at `sealed`.
-    pub fn pong(&mut self, stamp: u64, sealed: Instant, arrived: Instant) {
-        if arrived.0.saturating_sub(sealed.0) <= MAX_MAPPING_ROUND_TRIP_US {
+    /// A PONG in a frame with `stamp` arrived at `arrived`; its PING was sealed at `sealed`. Whether that was soon enough to tell the
+    /// peer's clock by.
+    pub fn pong(&mut self, stamp: u64, sealed: Instant, arrived: Instant) -> bool {
+        let soon = arrived.0.saturating_sub(sealed.0) <= MAX_MAPPING_ROUND_TRIP_US;
+        if soon {
             self.mapping = Mapping::Known { stamp, after: sealed };
         }
+        soon
     }
 }
 
@@ -103,9 +106,9 @@ mod tests {
     #[test]
     fn only_a_quick_pong_moves_the_mapping() {
         let mut clock = Clock::new(Now::default(), Some(0), at_ms(0));
-        clock.pong(500, at_ms(1000), at_ms(2001));
+        assert!(!clock.pong(500, at_ms(1000), at_ms(2001)));
         assert_eq!(clock.age_ms(500, at_ms(2001)), 1501);
-        clock.pong(500, at_ms(1000), at_ms(2000));
+        assert!(clock.pong(500, at_ms(1000), at_ms(2000)));
         assert_eq!(clock.age_ms(500, at_ms(2000)), 1000);
     }
 

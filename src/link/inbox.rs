@@ -31,10 +31,10 @@ pub enum Event {
     Stop { id: u32, code: Code },
     /// A stream that had no credit has some.
     Credit { id: u32 },
-    /// A round trip was measured; the peer's clock minus the own one.
+    /// A round trip was measured; the peer's clock minus the own one, unless it took too long to tell.
     Pong {
         round_trip: Duration,
-        clock_difference_ms: i64,
+        clock_difference_ms: Option<i64>,
     },
     /// The peer takes no new streams.
     GoAway { code: GoAway },
@@ -388,7 +388,7 @@ impl Link {
         }
         let sealed = self.ping_sealed.take()?;
         let sample = now.instant.since(sealed);
-        self.clock.pong(self.inbox_stamp, sealed, now.instant);
+        let soon = self.clock.pong(self.inbox_stamp, sealed, now.instant);
         let smoothed = self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8);
         self.round_trip = Some(smoothed);
         let half = i128::try_from(sample.as_millis() / 2).unwrap_or(0);
@@ -396,7 +396,7 @@ impl Link {
         let clock_difference_ms = i64::try_from(difference).unwrap_or(if difference > 0 { i64::MAX } else { i64::MIN });
         Some(Event::Pong {
             round_trip: smoothed,
-            clock_difference_ms,
+            clock_difference_ms: soon.then_some(clock_difference_ms),
         })
     }
 

@@ -83,10 +83,11 @@ impl Link {
     }
 
     fn encode_ping(&mut self, buffers: &mut Buffers, now: Now) {
-        let token = self.ping_token + 1;
+        // While one is under way, its token again: with another, no answer on a path of more than a tick would be that to the last PING.
+        let token = self.ping_token + u64::from(self.ping_sealed.is_none());
         if self.outbox.write(buffers, false, |w| w.ping(token, now.clock_ms)) {
             self.ping_token = token;
-            self.ping_sealed = Some(now.instant);
+            self.ping_sealed.get_or_insert(now.instant);
             self.ping_marked = false;
         }
     }

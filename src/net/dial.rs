@@ -134,6 +134,12 @@ async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::R
     {
         return Err(error);
     }
+    // Where nobody listens at a port of this host, Linux may give the socket that very port, and connects it to itself: an app would
+    // have its own request for an answer.
+    let own = stream.local_addr()?;
+    if own.port() == address.port() && own == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     Ok(stream)
 }
 
@@ -184,6 +190,19 @@ mod tests {
         let refused = first(candidates.to_vec(), none).await;
         assert!(matches!(refused, Err(DialError::Refused(_))), "{refused:?}");
         assert!(matches!(first(vec![], none).await, Err(DialError::Name(_))));
+    }
+
+    /// Of the port that the kernel chooses in one of some ten thousand dials.
+    #[tokio::test]
+    async fn a_port_where_nobody_listens_does_not_answer_itself() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = free.local_addr().expect("bound");
+        drop(free);
+        let done = connect_tcp(address, |socket| socket.bind(&address.into())).await;
+        assert_eq!(
+            done.expect_err("nobody listens").kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     }
 
     /// A blocking program waits there too.

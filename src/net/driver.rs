@@ -429,7 +429,13 @@ impl Carrier {
                 Some(Event::Pong {
                     round_trip,
                     clock_difference_ms,
-                }) => self.measured(round_trip, clock_difference_ms),
+                }) => {
+                    let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+                    self.status.rtt_us.store(us, Relaxed);
+                    if let Some(difference_ms) = clock_difference_ms {
+                        self.measured(difference_ms);
+                    }
+                }
                 Some(Event::GoAway { code }) => {
                     tracing::info!(event = "goaway", reason = code.label(), peer = %self.status.peer, "the peer takes no new streams on this link");
                     self.draining.notify_waiters();
@@ -446,11 +452,8 @@ impl Carrier {
         }
     }
 
-    fn measured(&self, round_trip: Duration, clock_difference_ms: i64) {
+    fn measured(&self, clock_difference_ms: i64) {
         let status = &self.status;
-        status
-            .rtt_us
-            .store(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX), Relaxed);
         status.clock_difference_ms.store(clock_difference_ms, Relaxed);
         let far = clock_difference_ms.saturating_abs() >= CLOCK_WARNING_MS;
         if far && !self.clock_warned.replace(true) {

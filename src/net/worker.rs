@@ -6,7 +6,7 @@ use crate::link::buffers::Buffers;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -29,19 +29,39 @@ impl Seat {
 }
 
 /// Runs what `work` makes on a thread of its own. The receiver resolves to what came of it when it has ended.
-pub fn spawn<F, W>(name: &str, work: F) -> io::Result<oneshot::Receiver<io::Result<()>>>
+pub fn spawn<F, W>(thread: thread::Builder, work: F) -> io::Result<oneshot::Receiver<io::Result<()>>>
 where
     F: FnOnce() -> W + Send + 'static,
     W: Future<Output = io::Result<()>> + 'static,
 {
     let (ended, wait) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
+    // The runtime follows the thread: one that a thread which the host denies should have owned would be dropped here, within the
+    // caller's runtime, and tokio panics at that.
+    let (give, runtime) = mpsc::channel::<tokio::runtime::Runtime>();
+    let spawned = thread.spawn(move || {
+        let Ok(runtime) = runtime.recv() else { return };
         let local = LocalSet::new();
         let result = local.block_on(&runtime, work());
         drop(local);
         drop(runtime);
         let _ = ended.send(result);
-    })?;
+    });
+    spawned.map_err(|error| io::Error::new(error.kind(), format!("cannot start a thread: {error}")))?;
+    let _ = give.send(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
     Ok(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_the_host_denies_is_an_error() {
+        // More than any address space.
+        let thread = thread::Builder::new().stack_size(1 << 47);
+        let error = spawn(thread, async || Ok(())).expect_err("denied");
+        assert!(error.to_string().starts_with("cannot start a thread: "), "{error}");
+        let ended = spawn(thread::Builder::new(), async || Ok(())).expect("started");
+        assert!(matches!(ended.await, Ok(Ok(()))));
+    }
 }

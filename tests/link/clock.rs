@@ -41,16 +41,13 @@ fn ten_seconds_pass_and_a_millisecond_more_does_not() {
 /// The link's PING is answered after `round_trip`; how old the next frame seems that is `age_ms` old.
 fn after_a_pong(round_trip: Time, age_ms: i64) -> Result<Vec<Event>, Fatal> {
     let mut raw = against_initiator(&exact());
-    let mut token = None;
+    // That of frame 0 is answered at once.
+    raw.send(|w| w.pong(1, 0))?;
     raw.advance(SECOND)?;
-    for message in raw.receive() {
-        if let Message::Ping { token: t, .. } = message {
-            token = Some(t);
-        }
-    }
-    // No tick in between, or another PING would be the last.
+    let pings = raw.receive();
+    assert!(matches!(pings[..], [Message::Ping { token: 2, .. }]), "{pings:?}");
     raw.t += round_trip;
-    let events = raw.send(|w| w.pong(token.expect("a PING each second"), 0))?;
+    let events = raw.send(|w| w.pong(2, 0))?;
     assert!(matches!(events[..], [Event::Pong { .. }]));
     raw.send_aged(age_ms, |w| w.ping(1, 1))
 }
@@ -77,6 +74,26 @@ fn a_second_pong_of_one_ping_is_ignored() {
     assert_eq!(raw.send(|w| w.pong(token, 0)).expect("taken").len(), 1);
     raw.t += 500 * MS;
     assert_eq!(raw.send(|w| w.pong(token, 0)), Ok(vec![]));
+}
+
+/// Each second a PING leaves before the last one is answered.
+#[test]
+fn a_path_of_more_than_a_second_is_measured_and_its_windows_grow() {
+    for delay in [550 * MS, 2 * SECOND] {
+        let mut pair = Pair::new(Options {
+            delay,
+            ..Options::default()
+        });
+        pair.b.serve = Box::new(|id| Some(App::new(id, false).sending(3_000_000, Ending::FinAfterInput)));
+        pair.run_for(10 * SECOND);
+        for link in [&pair.a.link, &pair.b.link] {
+            let measured = link.round_trip().expect("measured").as_micros();
+            assert_eq!(measured, u128::from(2 * delay), "one way {delay}");
+        }
+        let id = pair.open(App::new(0, true).sending(1000, Ending::Fin));
+        assert!(pair.run_while_not(60 * SECOND, |pair| pair.a.apps[&id].input_ended));
+        pair.assert_alive();
+    }
 }
 
 #[test]
@@ -107,7 +124,7 @@ fn a_wall_clock_that_steps_by_an_hour_ends_nothing() {
                 .filter_map(|event| match event {
                     Event::Pong {
                         clock_difference_ms, ..
-                    } => Some(*clock_difference_ms),
+                    } => *clock_difference_ms,
                     _ => None,
                 })
                 .collect();

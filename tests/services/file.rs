@@ -4,9 +4,10 @@ use crate::harness::SECRET;
 use crate::run::file;
 use std::process::{Command, Output};
 
+/// With bounded memory: a file may have no end.
 fn check(arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wa-sidecar"))
-        .arg("check")
+    Command::new("prlimit")
+        .args(["--as=4294967296", env!("CARGO_BIN_EXE_wa-sidecar"), "check"])
         .args(arguments)
         .env_clear()
         .env("WA_SECRET", SECRET)
@@ -110,6 +111,10 @@ fn a_file_that_is_not_there_or_not_named() {
         said.contains("\"/no/such.toml\"") && said.contains("No such file"),
         "{said}"
     );
+    let output = check(&["run", "--config", "/dev/zero"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = text(&output.stderr);
+    assert!(said.contains("larger than 1 MiB"), "{said}");
     let output = check(&["run"], &[]);
     assert_eq!(output.status.code(), Some(64));
     assert!(
@@ -159,7 +164,7 @@ fn a_flag_beats_the_environment_that_beats_the_file_and_that_the_default() {
 /// What is printed is a file that means the same, of flags too.
 #[test]
 fn what_is_printed_is_a_configuration_again_and_has_no_secret() {
-    let path = file("print", GOOD);
+    let path = file("print\n", GOOD);
     let values = |printed: &str| {
         let lines = printed
             .lines()
@@ -211,7 +216,7 @@ fn what_is_printed_is_a_configuration_again_and_has_no_secret() {
         "[[webapp]]",
         "service health",
         "core.example:7250",
-        &format!("{path}, line 5"),
+        &format!("{}, line 5", path.replace('\n', " ")),
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }

@@ -64,6 +64,11 @@ fn no_link() -> Vec<Row> {
     seen.push(see(&web, ("webapp", "app_refused", "no_link")));
     drop(second);
     let _third = connect(web.listen);
+    // Accepted, and waiting, once the next one may not.
+    drop(connect(web.listen));
+    web.until_metric("wa_sidecar_limits_hit_total{limit=\"apps_waiting_for_link\"}", |n| {
+        n == 2.0
+    });
     web.signal("TERM");
     seen.push(see(&web, ("webapp", "app_refused", "draining")));
     seen

@@ -171,6 +171,8 @@ fn provoke(says: &str, exit: &str, taken: &str, alive: &Path) -> Wrong {
         }
         "cannot listen on unix:/run/wa/s: the socket there is stale, and cannot be removed" => locked("stale", true),
         "cannot listen on unix:/run/wa/s: Permission denied" => locked("locked", false),
+        // Each would need more than any address space.
+        "cannot start a thread" => webapp(&[]).with(("RUST_MIN_STACK", "140737488355328")),
         "no secret" => webapp(&[]).with(("WA_SECRET", "")),
         "WA_SECRET and WA_SECRET_FILE are both set" => webapp(&[]).with(("WA_SECRET_FILE", "/x")),
         "cannot read the secret of file \"secret\"" => {
@@ -220,10 +222,13 @@ fn each_failing_start_is_as_the_page_says() {
     for row in rows("starts") {
         let [exit, says, ..] = &row[..] else { panic!("{row:?}") };
         let (output, called) = if says == "Too many open files" {
-            let outputs = (4..64).map(short_of_files);
-            let found = outputs.filter(|output| output.status.code() == Some(70));
-            let mut found = found.filter(|output| String::from_utf8_lossy(&output.stderr).contains(says));
-            (found.next().expect("a start that fails for files"), Vec::new())
+            let outputs: Vec<_> = (4..20).map(short_of_files).collect();
+            let said = |output: &Output, text: &str| String::from_utf8_lossy(&output.stderr).contains(text);
+            let aborted = outputs.iter().find(|output| said(output, "\"panic\""));
+            assert!(aborted.is_none(), "{aborted:?}");
+            let failed = outputs.into_iter().filter(|output| output.status.code() == Some(70));
+            let mut failed = failed.filter(|output| said(output, says));
+            (failed.next().expect("a start that fails for files"), Vec::new())
         } else {
             let wrong = provoke(says, exit, &taken, &alive);
             (wrong.run(), wrong.called)
