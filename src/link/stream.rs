@@ -175,16 +175,18 @@ impl Stream {
 }
 
 impl RecvHalf {
-    /// The app took `n` bytes. A CREDIT is due when half of the window was consumed. A window that was half used up within two
-    /// round trips doubles, if there is growth to lease.
+    /// The app took `n` bytes. A CREDIT is due when half of the window was consumed, for what is due is what a path cannot use. A window
+    /// that was half used up within two round trips doubles, if there is growth to lease; of the largest one a quarter is due.
     pub fn consume(&mut self, n: u64, now: Instant, round_trip: Duration, lease: &mut Lease) -> Due {
         debug_assert!(self.consumed + n <= self.received, "consumed bytes that never arrived");
         self.consumed = (self.consumed + n).min(self.received);
         self.settle(lease);
-        if !self.is_receiving() || self.credit_owed() < self.window / 2 {
+        let may_grow = self.window < MAX_WINDOW;
+        let due = self.window / if may_grow { 2 } else { 4 };
+        if !self.is_receiving() || self.credit_owed() < due {
             return Due::Later;
         }
-        let wants_more = now.since(self.last_due) < round_trip * 2 && self.window < MAX_WINDOW;
+        let wants_more = may_grow && now.since(self.last_due) < round_trip * 2;
         self.last_due = now;
         if wants_more {
             let more = self.window.min(MAX_WINDOW - self.window);
