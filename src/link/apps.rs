@@ -9,12 +9,15 @@ use super::stream::{Due, Note, Own, Peer};
 use super::time::Instant;
 use crate::counters::{Limit, StreamEnd};
 use crate::wire::message::Code;
-use core::time::Duration;
 
 /// While other streams wait for room, one slot takes at most its share, but not less than this.
 const MIN_SHARE: usize = 16 * 1024;
-/// Until a PONG has said better.
-const ASSUMED_ROUND_TRIP: Duration = Duration::from_millis(10);
+/// The largest window of a stream, bytes.
+const WIDEST: u64 = 4 << 20;
+/// And of one that is not alone: what lies in the connection for a busy receiver holds up the others. Besides what a line of 1 Gbit/s
+/// carries in a round trip.
+const WIDEST_BESIDE_OTHERS: u64 = 1 << 20;
+const BYTES_PER_US: u64 = 125;
 
 /// Where an app's bytes may be read to.
 #[derive(Debug, PartialEq, Eq)]
@@ -183,11 +186,11 @@ impl Link {
 
     /// The app took `n` bytes straight from an event.
     pub fn consumed(&mut self, id: u32, n: usize, now: Instant) {
-        let round_trip = self.round_trip.unwrap_or(ASSUMED_ROUND_TRIP);
+        let (round_trip, widest) = (self.round_trip.smoothed(), self.widest());
         let Some((stream, lease)) = self.streams.with_lease(id) else {
             return;
         };
-        let due = stream.recv.consume(n as u64, now, round_trip, lease);
+        let due = stream.recv.consume(n as u64, now, round_trip, widest, lease);
         let owed = stream.recv.credit_owed() > 0;
         match due {
             Due::Later if owed => self.streams.owe(id),
@@ -198,6 +201,18 @@ impl Link {
                 self.streams.note(id, Note::Credit);
             }
         }
+    }
+
+    /// How wide the window of a stream may be now.
+    fn widest(&self) -> u64 {
+        if self.streams.live <= 1 {
+            return WIDEST;
+        }
+        let on_the_path = u64::try_from(self.round_trip.least().as_micros()).unwrap_or(u64::MAX);
+        on_the_path
+            .saturating_mul(BYTES_PER_US)
+            .saturating_add(WIDEST_BESIDE_OTHERS)
+            .min(WIDEST)
     }
 
     /// Keeps `bytes` of an event that the app did not take.

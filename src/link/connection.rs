@@ -20,6 +20,7 @@ use super::outbox::Outbox;
 use super::pace::Pace;
 use super::rate::Rate;
 use super::rekey::Rekey;
+use super::round_trip::RoundTrip;
 use super::streams::Streams;
 use super::time::{Instant, Now};
 use crate::counters::Counters;
@@ -68,7 +69,7 @@ pub struct Link {
     pub(super) ping_marked: bool,
     pub(super) ping_sealed: Option<Instant>,
     pub(super) pong_marked: Option<u64>,
-    pub(super) round_trip: Option<Duration>,
+    pub(super) round_trip: RoundTrip,
     pub(super) goaway_marked: Option<GoAway>,
     /// When the own one was sealed.
     pub(super) goaway_sent: Option<Instant>,
@@ -121,7 +122,7 @@ impl Link {
             ping_marked: is_initiator,
             ping_sealed: None,
             pong_marked: None,
-            round_trip: None,
+            round_trip: RoundTrip::default(),
             goaway_marked: None,
             goaway_sent: None,
             goaway_received: false,
@@ -243,7 +244,7 @@ impl Link {
     }
     /// The last measured round trip, smoothed.
     pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+        self.round_trip.known()
     }
     /// The stream has bytes to send, perhaps, and no credit.
     pub fn is_stalled(&self, id: u32) -> bool {

@@ -389,13 +389,12 @@ impl Link {
         let sealed = self.ping_sealed.take()?;
         let sample = now.instant.since(sealed);
         let soon = self.clock.pong(self.inbox_stamp, sealed, now.instant);
-        let smoothed = self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8);
-        self.round_trip = Some(smoothed);
+        self.round_trip.measured(sample);
         let half = i128::try_from(sample.as_millis() / 2).unwrap_or(0);
         let difference = i128::from(clock) + half - i128::from(now.clock_ms);
         let clock_difference_ms = i64::try_from(difference).unwrap_or(if difference > 0 { i64::MAX } else { i64::MIN });
         Some(Event::Pong {
-            round_trip: smoothed,
+            round_trip: self.round_trip.smoothed(),
             clock_difference_ms: soon.then_some(clock_difference_ms),
         })
     }

@@ -9,7 +9,7 @@
 //! connection  Link: timers, the end, what is known of it
 //! apps        Link: the app side                                       <- stream, streams
 //! transmit    Link: frames out                                         <- outbox, pace
-//! inbox       Link: frames in, messages to events                      <- clock, rate
+//! inbox       Link: frames in, messages to events                      <- clock, rate, round_trip
 //! rekey       new keys in place            budget, queue, buffers      what memory may be promised, pinned, lent
 //! ```
 
@@ -26,6 +26,7 @@ mod pace;
 pub mod queue;
 mod rate;
 pub mod rekey;
+mod round_trip;
 mod stream;
 mod streams;
 pub mod time;

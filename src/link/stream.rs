@@ -18,9 +18,6 @@ use crate::counters::StreamEnd;
 use crate::wire::message::Code;
 use core::time::Duration;
 
-/// The largest window of a stream, bytes.
-pub(super) const MAX_WINDOW: u64 = 4 << 20;
-
 /// The own direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
@@ -176,12 +173,14 @@ impl Stream {
 
 impl RecvHalf {
     /// The app took `n` bytes. A CREDIT is due when half of the window was consumed, for what is due is what a path cannot use. A window
-    /// that was half used up within two round trips doubles, if there is growth to lease; of the largest one a quarter is due.
-    pub fn consume(&mut self, n: u64, now: Instant, round_trip: Duration, lease: &mut Lease) -> Due {
+    /// that was half used up within two round trips doubles, up to `widest`, if there is growth to lease; of the widest one a quarter is
+    /// due. One that is wider than it may be now is not refilled until it is not.
+    pub fn consume(&mut self, n: u64, now: Instant, round_trip: Duration, widest: u64, lease: &mut Lease) -> Due {
         debug_assert!(self.consumed + n <= self.received, "consumed bytes that never arrived");
         self.consumed = (self.consumed + n).min(self.received);
+        self.window = self.window.min(widest);
         self.settle(lease);
-        let may_grow = self.window < MAX_WINDOW;
+        let may_grow = self.window < widest;
         let due = self.window / if may_grow { 2 } else { 4 };
         if !self.is_receiving() || self.credit_owed() < due {
             return Due::Later;
@@ -189,7 +188,7 @@ impl RecvHalf {
         let wants_more = may_grow && now.since(self.last_due) < round_trip * 2;
         self.last_due = now;
         if wants_more {
-            let more = self.window.min(MAX_WINDOW - self.window);
+            let more = self.window.min(widest - self.window);
             if !lease.grow(more) {
                 return Due::NowUngrown;
             }

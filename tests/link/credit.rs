@@ -38,6 +38,17 @@ fn windows_grow_by_the_round_trip_within_the_budget() {
     let rate = (pair.b.apps[&1].received - before) / 10;
     assert!(rate > 50 << 20, "4 MiB in 40 ms is 100 MiB/s: {rate}");
 
+    // A path that takes three quarters of the window in a round trip is used.
+    let mut pair = bulk(1, 20 * MS);
+    for way in [&mut pair.ab, &mut pair.ba] {
+        way.bytes_per_second = Some(70 << 20);
+    }
+    pair.run_for(2 * SECOND);
+    let before = pair.b.apps[&1].received;
+    pair.run_for(2 * SECOND);
+    let rate = (pair.b.apps[&1].received - before) / 2;
+    assert!(rate > 63 << 20, "70 MiB/s: {rate}");
+
     let mut pair = bulk(40, 20 * MS);
     let first = u64::from(16_u32 * 1024);
     let broken = pair.run_while_not(3 * SECOND, |p| {
@@ -45,6 +56,29 @@ fn windows_grow_by_the_round_trip_within_the_budget() {
     });
     assert!(!broken, "{} promised, {} grown", promised(&pair.b), grown(&pair.b));
     assert!(grown(&pair.b) > GROWTH / 2, "growth is used: {}", grown(&pair.b));
+}
+
+/// What lies in the connection for a busy receiver is in the way of all the others.
+#[test]
+fn a_window_is_narrower_beside_other_streams_and_wide_again_alone() {
+    let window = |pair: &Pair| pair.b.link.credit(1).expect("open").window;
+    // 1 MiB, and what 1 Gbit/s carries in a round trip.
+    for (delay, beside) in [(MS, (1 << 20) + 250_000), (20 * MS, 4 << 20)] {
+        let mut pair = bulk(1, delay);
+        pair.run_for(5 * SECOND);
+        assert_eq!(window(&pair), 4 << 20);
+        let other = pair.open(App::new(0, true).sending(1, Ending::Open));
+        pair.run_for(2 * SECOND);
+        assert_eq!(window(&pair), beside);
+        let credit = pair.b.link.credit(1).expect("open");
+        assert!(credit.granted - credit.consumed <= beside, "{credit:?}");
+        assert!(grown(&pair.b) <= beside);
+        let app = pair.a.apps.get_mut(&other).expect("open");
+        (app.ending, app.ready) = (Ending::Break, true);
+        pair.run_for(5 * SECOND);
+        assert_eq!(window(&pair), 4 << 20);
+        pair.assert_alive();
+    }
 }
 
 #[test]
@@ -283,9 +317,9 @@ fn late_data_within_the_credit_given_is_no_flood() {
         budget: 256 << 20,
         ..Options::default()
     });
-    for id in 1..=30 {
+    for id in 1..=90 {
         raw.send(|w| w.open(id, b"")).expect("opened");
-        while raw.link.credit(id).expect("open").window < 4 << 20 {
+        while raw.link.credit(id).expect("open").window < 1 << 20 {
             let left = raw.link.credit(id).map(|c| c.granted - c.received).expect("open");
             let n = left.min(262_144 - 9) as usize;
             raw.data(id, n).expect("within credit");
@@ -293,12 +327,12 @@ fn late_data_within_the_credit_given_is_no_flood() {
             raw.receive();
         }
     }
-    for id in 1..=30 {
+    for id in 1..=90 {
         raw.link.abort(id, Code::AppReset);
         raw.receive();
     }
     let mut late = 0;
-    for id in 1..=30 {
+    for id in 1..=90 {
         let mut left = raw.link.credit(id).map(|c| c.granted - c.received).expect("open");
         while left > 0 {
             let n = left.min(262_144 - 9);
