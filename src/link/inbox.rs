@@ -120,6 +120,14 @@ impl Link {
         Ok(None)
     }
 
+    /// Whether the message behind the last event is the FIN of stream `id`: nothing comes behind that event's bytes.
+    pub fn fin_follows(&self, bytes: &[u8], id: u32) -> bool {
+        let next = bytes
+            .get(..self.inbox.end)
+            .map(|plaintext| Message::decode(plaintext, self.inbox.start));
+        matches!(next, Some(Ok((Message::Fin { id: ended, .. }, _))) if ended == id)
+    }
+
     fn take(&mut self, message: Message, now: Now) -> Result<Option<Event>, Fatal> {
         match message {
             Message::Data { id, bytes } => self.take_data(id, bytes, now),

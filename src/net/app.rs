@@ -7,6 +7,7 @@
 
 use super::held::Held;
 use super::socket::Socket;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
@@ -120,8 +121,8 @@ impl AppSocket {
     }
 
     /// Writes what the socket takes; how much that was. Of an app that closed after ending its output in order everything is
-    /// taken, and lost, as it would be without a sidecar.
-    pub fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Broken> {
+    /// taken, and lost, as it would be without a sidecar. `ends`: the end comes next, and may share the last segment.
+    pub fn write(&self, parts: &[IoSlice<'_>], ends: bool) -> Result<usize, Broken> {
         let total = parts.iter().map(|part| part.len()).sum();
         if self.failed.get() {
             return Err(Broken);
@@ -140,7 +141,10 @@ impl AppSocket {
         }
         let mut put = 0;
         let result = self.io.try_io(Interest::WRITABLE, || {
-            put = rustix::io::writev(&self.io, parts)?;
+            put = match ends {
+                false => rustix::io::writev(&self.io, parts)?,
+                true => sendmsg(&self.io, parts, &mut SendAncillaryBuffer::default(), SendFlags::MORE)?,
+            };
             if put < total {
                 Err(ErrorKind::WouldBlock.into())
             } else {

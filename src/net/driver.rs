@@ -391,7 +391,8 @@ impl Carrier {
                 Some(Event::Data { id, bytes: range }) => {
                     let payload = &bytes[range];
                     let app = self.app(id);
-                    let took = app.as_ref().map_or(0, |app| app.write(payload));
+                    let ends = self.link.borrow().fin_follows(bytes, id);
+                    let took = app.as_ref().map_or(0, |app| app.write(payload, ends));
                     let mut link = self.link.borrow_mut();
                     if took > 0 {
                         link.consumed(id, took, now.instant);

@@ -68,13 +68,13 @@ impl App {
         let _ = self.socket.set(socket);
     }
 
-    /// Writes `bytes` to the app if nothing waits before them; how many it took.
-    pub fn write(&self, bytes: &[u8]) -> usize {
+    /// Writes `bytes` to the app if nothing waits before them; how many it took. `ends`: [`Self::fin`] comes next.
+    pub fn write(&self, bytes: &[u8], ends: bool) -> usize {
         let Some(socket) = self.socket.get().filter(|_| !self.queued.get()) else {
             return 0;
         };
         // A broken socket is found again, and dealt with, by the stream's own task.
-        let took = socket.write(&[IoSlice::new(bytes)]).unwrap_or(0);
+        let took = socket.write(&[IoSlice::new(bytes)], ends).unwrap_or(0);
         if !socket.is_writable() {
             // This call took the error that would have told the task.
             self.wake();
@@ -252,7 +252,7 @@ impl Pump<'_> {
                 self.app.queued.set(false);
                 break;
             }
-            let n = self.socket.write(&[IoSlice::new(a), IoSlice::new(b)])?;
+            let n = self.socket.write(&[IoSlice::new(a), IoSlice::new(b)], false)?;
             link.delivered(self.app.id, n, clock::instant());
             moved |= n > 0;
             if n < total && self.socket.poll_writable(cx).is_pending() {
