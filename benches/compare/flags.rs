@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, value_parser};
 
 use crate::{
-    quantity,
+    peers, quantity,
     works::{self, Work},
 };
 
@@ -105,7 +105,7 @@ fn command() -> Command {
         )
         .arg(
             value("program", "PATH", "Our program")
-                .default_value(env!("CARGO_BIN_EXE_wa-sidecar"))
+                .default_value(peers::OUR_PROGRAM)
                 .hide_default_value(true)
                 .value_parser(value_parser!(PathBuf)),
         )

@@ -91,6 +91,7 @@ pub struct Wiring<'a> {
 /// Of the plaintext pair that all are held against.
 pub const PLAIN: &str = "haproxy-plain";
 /// Of our own pair: `ours-aes`, `ours-chacha`.
+pub use sidecar::THIS as OUR_PROGRAM;
 pub const OURS: &str = "ours";
 /// The build for the work `sealing`.
 pub const WITHOUT_AEAD: &str = "without-aead";
@@ -188,7 +189,13 @@ impl Peer {
             Family::ShadowsocksLibev => format!("shadowsocks-libev, {}", shadowsocks_libev::method(self.suite)),
             Family::ShadowsocksRust => format!("shadowsocks-rust, {}", shadowsocks_rust::method(self.suite)),
             Family::Sidecar(_) if self.without_aead => "this project without its AEAD calls".to_owned(),
-            Family::Sidecar(program) => format!("{}, --cipher {}", program.display(), sidecar::cipher(self.suite)),
+            Family::Sidecar(program) => {
+                let program = match program == Path::new(OUR_PROGRAM) {
+                    true => "this project".into(),
+                    false => program.display().to_string(),
+                };
+                format!("{program}, --cipher {}", sidecar::cipher(self.suite))
+            }
         }
     }
 

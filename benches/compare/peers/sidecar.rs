@@ -4,6 +4,8 @@ use std::{env, path::Path, process::Command};
 
 use super::{Suite, Wiring};
 
+/// The program that cargo built beside this one.
+pub const THIS: &str = env!("CARGO_BIN_EXE_wa-sidecar");
 /// What a link takes by default: `--max-streams`.
 const STREAMS: usize = 1024;
 /// A stream's first window is at least this, out of a quarter of the budget: half is reserve, half of that one link's.
