@@ -9,15 +9,19 @@ use super::stream::{Due, Note, Own, Peer};
 use super::time::Instant;
 use crate::counters::{Limit, StreamEnd};
 use crate::wire::message::Code;
+use core::time::Duration;
 
 /// While other streams wait for room, one slot takes at most its share, but not less than this.
 const MIN_SHARE: usize = 16 * 1024;
 /// The largest window of a stream, bytes.
 const WIDEST: u64 = 4 << 20;
-/// And of one that is not alone: what lies in the connection for a busy receiver holds up the others. Besides what a line of 1 Gbit/s
-/// carries in a round trip.
-const WIDEST_BESIDE_OTHERS: u64 = 1 << 20;
-const BYTES_PER_US: u64 = 125;
+
+/// And of one that is not alone, for what lies in the connection for a busy receiver holds up the others: 1 MiB, and what a line of
+/// 1 Gbit/s carries in a `round_trip` of the path.
+pub(super) fn widest_beside_others(round_trip: Duration) -> u64 {
+    let bytes = round_trip.as_micros().saturating_mul(125).saturating_add(1 << 20);
+    u64::try_from(bytes).unwrap_or(WIDEST).min(WIDEST)
+}
 
 /// Where an app's bytes may be read to.
 #[derive(Debug, PartialEq, Eq)]
@@ -205,14 +209,10 @@ impl Link {
 
     /// How wide the window of a stream may be now.
     fn widest(&self) -> u64 {
-        if self.streams.live <= 1 {
-            return WIDEST;
+        match self.streams.live {
+            0 | 1 => WIDEST,
+            _ => self.widest_beside_others,
         }
-        let on_the_path = u64::try_from(self.round_trip.least().as_micros()).unwrap_or(u64::MAX);
-        on_the_path
-            .saturating_mul(BYTES_PER_US)
-            .saturating_add(WIDEST_BESIDE_OTHERS)
-            .min(WIDEST)
     }
 
     /// Keeps `bytes` of an event that the app did not take.

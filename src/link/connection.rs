@@ -12,6 +12,7 @@
 //! After an error of any of them the link is over: [`Link::abandon`].
 
 use super::Role;
+use super::apps::widest_beside_others;
 use super::budget::Lease;
 use super::clock::Clock;
 use super::error::Fatal;
@@ -70,6 +71,7 @@ pub struct Link {
     pub(super) ping_sealed: Option<Instant>,
     pub(super) pong_marked: Option<u64>,
     pub(super) round_trip: RoundTrip,
+    pub(super) widest_beside_others: u64,
     pub(super) goaway_marked: Option<GoAway>,
     /// When the own one was sealed.
     pub(super) goaway_sent: Option<Instant>,
@@ -122,6 +124,7 @@ impl Link {
             ping_marked: is_initiator,
             ping_sealed: None,
             pong_marked: None,
+            widest_beside_others: widest_beside_others(RoundTrip::default().least()),
             round_trip: RoundTrip::default(),
             goaway_marked: None,
             goaway_sent: None,

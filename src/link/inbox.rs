@@ -1,6 +1,7 @@
 //! What arrives: frames are checked and opened, messages change the state and become events (SPEC sections 5 to 12).
 
 use super::Role;
+use super::apps::widest_beside_others;
 use super::clock::is_fresh;
 use super::connection::Link;
 use super::error::Fatal;
@@ -398,6 +399,7 @@ impl Link {
         let sample = now.instant.since(sealed);
         let soon = self.clock.pong(self.inbox_stamp, sealed, now.instant);
         self.round_trip.measured(sample);
+        self.widest_beside_others = widest_beside_others(self.round_trip.least());
         let half = i128::try_from(sample.as_millis() / 2).unwrap_or(0);
         let difference = i128::from(clock) + half - i128::from(now.clock_ms);
         let clock_difference_ms = i64::try_from(difference).unwrap_or(if difference > 0 { i64::MAX } else { i64::MIN });
