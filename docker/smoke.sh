@@ -358,6 +358,10 @@ faults() {
     recovered "$service was paused for 5 s"
     crash $service || fail "$service is started again by the engine after a crash"
     recovered "$service was killed"
+    docker kill "$c" >/dev/null
+    equal "$service stays down after docker kill" exited "$(field "$c" .State.Status)"
+    docker start "$c" >/dev/null
+    recovered "$service was killed by docker kill, and started"
     docker restart -t 30 "$c" >/dev/null
     recovered "$service was restarted"
     unload

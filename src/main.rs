@@ -200,7 +200,8 @@ fn ask_health(flags: &Flags) -> Result<(), Failure> {
     let Some(admin) = config::admin_address(flags, &Environment::of_process())? else {
         return Err(Failure::new(
             Exit::Config,
-            "the admin endpoint is off: nobody can be asked",
+            "the admin endpoint is off: nobody can be asked\n  \
+             Give the sidecar and this command an address as --admin (WA_ADMIN)",
         ));
     };
     let unavailable = |error| {

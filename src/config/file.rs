@@ -73,7 +73,10 @@ pub enum FileError {
         "cannot read the configuration file {path:?}: {source}\n  --config names a TOML file that this user can read."
     )]
     Unreadable { path: String, source: io::Error },
-    #[error("{path}, line {line}, column {column}: this is no TOML: {message}")]
+    #[error(
+        "{path}, line {line}, column {column}: this is no TOML: {message}\n  \
+         Text stands in quotes, for example:  peer = \"core.example:7250\""
+    )]
     Syntax {
         path: Arc<str>,
         line: usize,

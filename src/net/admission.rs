@@ -222,7 +222,6 @@ impl Admission {
                         reason = result.label(),
                         peer = %source,
                         peer_name,
-                        figure,
                         "{explanation}"
                     );
                 }

@@ -183,7 +183,8 @@ impl Carrier {
     pub fn reset_all(&self, code: Code) {
         for (&id, app) in self.apps.borrow().iter() {
             self.link.borrow_mut().abort(id, code);
-            app.reset(code);
+            // Not `code`, which would be logged as the peer's.
+            app.reset(Code::Unspecified);
         }
         self.wake();
     }

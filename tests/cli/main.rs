@@ -323,6 +323,11 @@ fn health_is_0_or_69_with_the_reason() {
         69,
         &["http://127.0.0.1:1/readyz", "refused"],
     );
-    fails(&["health", "--admin", "off"], &[], 78, &["the admin endpoint is off"]);
+    fails(
+        &["health", "--admin", "off"],
+        &[],
+        78,
+        &["the admin endpoint is off", "--admin (WA_ADMIN)"],
+    );
     fails(&["health", "--admin", "here"], &[], 64, &["flag --admin has \"here\""]);
 }

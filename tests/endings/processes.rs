@@ -120,6 +120,9 @@ fn a_drain_has_its_time() {
         }
         assert!(which(&mut pair).wait(SOON).success());
         which(&mut pair).event_with_reason("drain_over", "time_is_up");
+        which(&mut pair).event("stopped");
+        // It was this side that cut them: that the peer had refused them would send a reader to the wrong log.
+        assert_eq!(which(&mut pair).count("stream_refused"), 0);
     }
 }
 

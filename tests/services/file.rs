@@ -45,6 +45,7 @@ fn every_error_names_its_line_and_what_would_be_right() {
     let cases: &[(&str, String, &str, &[&str])] = &[
         ("empty", String::new(), "line 1", &["no table [[webapp]] and none [[coreapp]]"]),
         ("syntax", "deployment = \n".into(), "line 1, column", &["this is no TOML"]),
+        ("unquoted", "[[webapp]]\npeer = 192.0.2.1:7250\n".into(), "line 2, column", &["this is no TOML", "peer = \"core.example:7250\""]),
         ("syntax2", format!("{webapp}x = [1,\n"), "line 4, column", &["this is no TOML"]),
         ("twice", format!("name = \"a\"\nname = \"b\"\n{webapp}"), "line 2", &["this is no TOML", "duplicate"]),
         ("secret", format!("secret = \"x\"\n{webapp}"), "line 1", &["never stands in a configuration file", "secret_file = "]),
