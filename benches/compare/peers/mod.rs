@@ -110,7 +110,10 @@ pub fn choose(options: &Options) -> Result<Cast, String> {
         let names: Vec<_> = all.iter().map(|peer| peer.name.as_str()).collect();
         return Err(format!("--peers: there is no {odd:?}; there are {}", names.join(", ")));
     }
-    let wanted = |peer: &Peer| options.peers.is_empty() || options.peers.iter().any(|name| peer.is_called(name));
+    // Whoever gave a build without AEAD wants it to take part.
+    let wanted = |peer: &Peer| {
+        peer.without_aead || options.peers.is_empty() || options.peers.iter().any(|name| peer.is_called(name))
+    };
     let mut cast = Cast {
         peers: Vec::new(),
         missing: Vec::new(),
