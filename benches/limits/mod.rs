@@ -72,7 +72,8 @@ impl Limits {
             return Verdict::NoLimit;
         };
         let ratio = counted.count / limit.count;
-        if ratio > 1.0 + limit.tolerance {
+        // What was not counted at all, NaN, does not pass.
+        if ratio.is_nan() || ratio > 1.0 + limit.tolerance {
             Verdict::Above
         } else if ratio < SLACK.min(1.0 - limit.tolerance) {
             Verdict::Below

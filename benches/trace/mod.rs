@@ -20,9 +20,9 @@ pub struct Trace {
 #[derive(Debug, Default)]
 pub struct Calls {
     by_name: BTreeMap<String, u64>,
-    /// write(2) of at least a frame; apps' bytes go by writev(2).
+    /// write(2) of at least a frame; apps' bytes go by writev(2), or sendmsg(2) where the end follows.
     frames_written: u64,
-    /// How many calls, and frames, there had been at each writev(2).
+    /// How many calls, and frames, there had been at each of those to an app.
     at_delivery: Vec<[u64; 2]>,
 }
 
@@ -99,7 +99,7 @@ impl Calls {
             return;
         };
         if resumed.is_none() {
-            if name == "writev" {
+            if matches!(name, "writev" | "sendmsg") {
                 self.at_delivery.push([self.total(), self.frames_written]);
             }
             *self.by_name.entry(name.to_owned()).or_default() += 1;
