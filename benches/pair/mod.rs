@@ -9,7 +9,7 @@ use wa_sidecar::counters::Counters;
 use wa_sidecar::crypto::suite::Suites;
 use wa_sidecar::crypto::{Keyring, Psk};
 use wa_sidecar::link::budget::{Budget, FirstWindows, Lease};
-use wa_sidecar::link::buffers::{BUFFER_LEN, Buffer, Buffers};
+use wa_sidecar::link::buffers::{Buffer, Buffers};
 use wa_sidecar::link::handshake::{Acceptor, Dial, Established, Grant, Limits, Load, Local, Verdict};
 use wa_sidecar::link::time::{Instant, Now};
 use wa_sidecar::link::{Entropy, Event, Link, Slot};
@@ -123,7 +123,7 @@ impl Side {
                 now,
             ),
             buffers: Buffers::default(),
-            inlet: vec![0; BUFFER_LEN].into(),
+            inlet: Buffers::default().take(),
             counters,
         }
     }
