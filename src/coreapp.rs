@@ -176,7 +176,7 @@ impl Worker {
         let connected = tokio::select! {
             biased;
             _ = app.cancelled() => return None,
-            connected = dial::app(address, limit) => connected,
+            connected = dial::app(address, limit, || app.is_queued()) => connected,
         };
         match connected {
             Ok(socket) => {

@@ -7,6 +7,7 @@
 
 use super::held::Held;
 use super::socket::Socket;
+use rustix::net::sockopt::set_tcp_quickack;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::SockRef;
 use std::cell::Cell;
@@ -130,17 +131,8 @@ impl AppSocket {
         if self.unwritable.get() {
             return Ok(total);
         }
-        match self.delay.get() {
-            Delay::None => {}
-            Delay::Unwritten => self.delay.set(Delay::Written),
-            Delay::Written => {
-                // Without it bytes come later, and still come.
-                let _ = self.io.set_nodelay();
-                self.delay.set(Delay::None);
-            }
-        }
         let mut put = 0;
-        let result = self.io.try_io(Interest::WRITABLE, || {
+        let mut call = || {
             put = match ends {
                 false => rustix::io::writev(&self.io, parts)?,
                 true => sendmsg(&self.io, parts, &mut SendAncillaryBuffer::default(), SendFlags::MORE)?,
@@ -150,7 +142,21 @@ impl AppSocket {
             } else {
                 Ok(())
             }
-        });
+        };
+        let result = match self.delay.get() {
+            // A new connection has room. That the runtime has not heard so yet is no reason to wait.
+            Delay::Unwritten => {
+                self.delay.set(Delay::Written);
+                call()
+            }
+            Delay::Written => {
+                // Without it bytes come later, and still come.
+                let _ = self.io.set_nodelay();
+                self.delay.set(Delay::None);
+                self.io.try_io(Interest::WRITABLE, call)
+            }
+            Delay::None => self.io.try_io(Interest::WRITABLE, call),
+        };
         match result {
             Ok(()) => Ok(put),
             Err(e) if is_transient(&e) => Ok(put),
@@ -218,7 +224,12 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// What a socket to an app must be before it connects.
-pub fn prepare(socket: SockRef<'_>) -> io::Result<()> {
+/// What a socket to an app must be before it connects. `speaks`: there is something to be written as soon as it is connected; then
+/// that confirms the handshake, and no packet of its own.
+pub fn prepare(socket: SockRef<'_>, speaks: bool) -> io::Result<()> {
+    if speaks {
+        // Without it there is a packet more.
+        let _ = set_tcp_quickack(&*socket, false);
+    }
     socket.set_linger(Some(Duration::ZERO))
 }

@@ -113,8 +113,8 @@ async fn unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// connect(2) without blocking. Unlike tokio's it asks for the socket's error only if the readiness says that there is one: a
-/// system call less for each connection.
+/// connect(2) without blocking. Between programs of one host the handshake is over when the call returns: there is no event to wait
+/// for. Unlike tokio's it asks for the socket's error only if the readiness says that there is one.
 async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::Result<()>) -> io::Result<TcpStream> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
@@ -127,12 +127,15 @@ async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::R
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
         _ => {}
     }
+    let is_connected = socket.peer_addr().is_ok();
     let stream = TcpStream::from_std(socket.into())?;
-    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
-    if (ready.is_error() || ready.is_write_closed())
-        && let Some(error) = stream.take_error()?
-    {
-        return Err(error);
+    if !is_connected {
+        let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+        if (ready.is_error() || ready.is_write_closed())
+            && let Some(error) = stream.take_error()?
+        {
+            return Err(error);
+        }
     }
     // Where nobody listens at a port of this host, Linux may give the socket that very port, and connects it to itself: an app would
     // have its own request for an answer.
@@ -143,9 +146,10 @@ async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::R
     Ok(stream)
 }
 
-/// Connects to an app within `limit`. The socket resets its connection when dropped.
-pub async fn app(address: &Address, limit: Duration) -> Result<AppSocket, DialError> {
-    let connected = timeout(limit, connect(address, super::app::prepare)).await;
+/// Connects to an app within `limit`. `speaks`: whether there is something to be written to it as soon as it is connected. The socket
+/// resets its connection when dropped.
+pub async fn app(address: &Address, limit: Duration, speaks: impl Fn() -> bool) -> Result<AppSocket, DialError> {
+    let connected = timeout(limit, connect(address, |socket| super::app::prepare(socket, speaks()))).await;
     connected
         .map_err(|_| DialError::Timeout(limit))?
         .map(AppSocket::dialled)
@@ -228,7 +232,7 @@ mod tests {
             fillers.push(filler);
         }
         let address = Address::Unix(path.clone());
-        let dialling = app(&address, Duration::from_secs(60));
+        let dialling = app(&address, Duration::from_secs(60), || false);
         tokio::pin!(dialling);
         tokio::select! {
             biased;
