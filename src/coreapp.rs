@@ -12,6 +12,7 @@ use crate::config::{Address, Target, Targets};
 use crate::counters::{Limit, LinkStatus, Registry};
 use crate::link::Link;
 use crate::net::admission::LinkSlot;
+use crate::net::app::Greeting;
 use crate::net::dial::{self, DialError};
 use crate::net::driver::Carrier;
 use crate::net::socket::Parked;
@@ -20,7 +21,8 @@ use crate::net::{repeat::Repeat, worker::Seat};
 use crate::panics;
 use crate::sidecar::Sidecar;
 use crate::wire::message::Code;
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,6 +89,7 @@ pub struct Worker {
     shared: Arc<Apps>,
     seat: Rc<Seat>,
     said: Repeat,
+    greetings: RefCell<HashMap<Address, Rc<Greeting>>>,
 }
 
 impl Worker {
@@ -95,6 +98,7 @@ impl Worker {
             shared,
             seat: Rc::clone(seat),
             said: Repeat::default(),
+            greetings: RefCell::default(),
         })
     }
 
@@ -172,11 +176,12 @@ impl Worker {
     /// `None`: the peer reset the stream meanwhile.
     async fn dial(&self, app: &App, target: &Target) -> Option<Result<(), Code>> {
         let (Target { service, address }, limit) = (target, self.shared.settings.dial_timeout);
+        let greeting = self.greeting(address);
         let began = Instant::now();
         let connected = tokio::select! {
             biased;
             _ = app.cancelled() => return None,
-            connected = dial::app(address, limit, || app.is_queued()) => connected,
+            connected = dial::app(address, limit, &greeting) => connected,
         };
         match connected {
             Ok(socket) => {
@@ -190,6 +195,15 @@ impl Worker {
             }
             Err(error) => Some(Err(self.dial_failed(target, &error))),
         }
+    }
+
+    /// That of the app at `address`, which is one of the targets.
+    fn greeting(&self, address: &Address) -> Rc<Greeting> {
+        let mut greetings = self.greetings.borrow_mut();
+        if let Some(greeting) = greetings.get(address) {
+            return Rc::clone(greeting);
+        }
+        Rc::clone(greetings.entry(address.clone()).or_default())
     }
 
     /// A peer asks for a service that is not listed here.

@@ -10,8 +10,9 @@ use super::socket::Socket;
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::SockRef;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -31,6 +32,14 @@ pub enum Read {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
+/// Who speaks first where an app is dialled, as the last connection showed. Where it is not the app, the handshake's last packet is held
+/// back, for the first bytes to take its place: a packet less for each connection, of ten. Where the app came to speak first after all, it
+/// waits for that packet once, for a fifth of a second.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    app_waits: Cell<bool>,
+}
+
 /// A connection to an app.
 #[derive(Debug)]
 pub struct AppSocket {
@@ -42,6 +51,8 @@ pub struct AppSocket {
     /// Writes fail because the app closed after it had ended its output in order; what it sent is still whole.
     unwritable: Cell<bool>,
     delay: Cell<Delay>,
+    /// Until one side has spoken.
+    greeting: RefCell<Option<Rc<Greeting>>>,
 }
 
 /// Nagle's algorithm, which holds back a small segment while another one is on its way (RFC 896). The first write needs no option
@@ -59,19 +70,19 @@ enum Delay {
 impl AppSocket {
     /// An app that connected. TCP must carry zero linger and no delay from birth, inherited from the listener.
     pub fn accepted(io: Socket) -> Self {
-        Self::new(io, Delay::None)
+        Self::new(io, Delay::None, None)
     }
 
     /// An app that was dialled. TCP must carry zero linger from before the connect: [`prepare`].
-    pub fn dialled(io: Socket) -> Self {
+    pub fn dialled(io: Socket, greeting: Rc<Greeting>) -> Self {
         let delay = match io {
             Socket::Tcp(_) => Delay::Unwritten,
             Socket::Unix(_) => Delay::None,
         };
-        Self::new(io, delay)
+        Self::new(io, delay, Some(greeting))
     }
 
-    fn new(io: Socket, delay: Delay) -> Self {
+    fn new(io: Socket, delay: Delay, greeting: Option<Rc<Greeting>>) -> Self {
         let held = match io {
             Socket::Tcp(_) => None,
             Socket::Unix(_) => Some(Held::new()),
@@ -82,6 +93,7 @@ impl AppSocket {
             failed: Cell::new(false),
             unwritable: Cell::new(false),
             delay: Cell::new(delay),
+            greeting: RefCell::new(greeting),
         }
     }
 
@@ -107,12 +119,21 @@ impl AppSocket {
                 Ok(())
             }
         });
+        if got > 0 {
+            self.greeted(false);
+        }
         match result {
             Ok(()) if got == 0 => Ok(Read::End),
             Ok(()) => Ok(Read::Bytes { n: got, more: true }),
             Err(e) if e.kind() == ErrorKind::WouldBlock && got > 0 => Ok(Read::Bytes { n: got, more: false }),
             Err(e) if is_transient(&e) => Ok(Read::Later),
             Err(_) => self.fail(),
+        }
+    }
+
+    fn greeted(&self, app_waits: bool) {
+        if let Some(greeting) = self.greeting.take() {
+            greeting.app_waits.set(app_waits);
         }
     }
 
@@ -147,6 +168,7 @@ impl AppSocket {
             // A new connection has room. That the runtime has not heard so yet is no reason to wait.
             Delay::Unwritten => {
                 self.delay.set(Delay::Written);
+                self.greeted(true);
                 call()
             }
             Delay::Written => {
@@ -224,10 +246,9 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// What a socket to an app must be before it connects. `speaks`: there is something to be written as soon as it is connected; then
-/// that confirms the handshake, and no packet of its own.
-pub fn prepare(socket: SockRef<'_>, speaks: bool) -> io::Result<()> {
-    if speaks {
+/// What a socket to an app must be before it connects.
+pub fn prepare(socket: SockRef<'_>, greeting: &Greeting) -> io::Result<()> {
+    if greeting.app_waits.get() {
         // Without it there is a packet more.
         let _ = set_tcp_quickack(&*socket, false);
     }

@@ -1,6 +1,6 @@
 //! Dialling: connections to apps and to peers, over TCP or to Unix sockets.
 
-use super::app::AppSocket;
+use super::app::{AppSocket, Greeting};
 use super::congestion;
 use super::lookup;
 use super::socket::Socket;
@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -146,13 +147,12 @@ async fn connect_tcp(address: SocketAddr, prepare: impl Fn(SockRef<'_>) -> io::R
     Ok(stream)
 }
 
-/// Connects to an app within `limit`. `speaks`: whether there is something to be written to it as soon as it is connected. The socket
-/// resets its connection when dropped.
-pub async fn app(address: &Address, limit: Duration, speaks: impl Fn() -> bool) -> Result<AppSocket, DialError> {
-    let connected = timeout(limit, connect(address, |socket| super::app::prepare(socket, speaks()))).await;
+/// Connects to an app within `limit`. The socket resets its connection when dropped.
+pub async fn app(address: &Address, limit: Duration, greeting: &Rc<Greeting>) -> Result<AppSocket, DialError> {
+    let connected = timeout(limit, connect(address, |socket| super::app::prepare(socket, greeting))).await;
     connected
         .map_err(|_| DialError::Timeout(limit))?
-        .map(AppSocket::dialled)
+        .map(|socket| AppSocket::dialled(socket, Rc::clone(greeting)))
 }
 
 /// Connects to a peer.
@@ -164,6 +164,7 @@ pub async fn peer(address: &Address) -> Result<Socket, DialError> {
 mod tests {
     use super::*;
     use socket2::{SockAddr, Socket as Raw};
+    use std::io::{IoSlice, Write};
     use std::os::unix::net::UnixListener;
 
     /// The second one answers, the first one never does.
@@ -209,6 +210,47 @@ mod tests {
         );
     }
 
+    /// What can be accepted has its handshake confirmed.
+    #[tokio::test]
+    async fn where_requests_come_first_they_confirm_the_handshake() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let at_once = |yes: bool| listener.set_nonblocking(yes).expect("set");
+        let address = Address::Ip(listener.local_addr().expect("bound"));
+        let greeting = Rc::default();
+        let dial = async || {
+            app(&address, Duration::from_secs(60), &greeting)
+                .await
+                .expect("connected")
+        };
+        let ask = |socket: &AppSocket| socket.write(&[IoSlice::new(b"request")], false).expect("written");
+
+        at_once(true);
+        let unknown = dial().await;
+        listener.accept().expect("nobody knows yet who speaks first");
+        ask(&unknown);
+
+        // On a host that stops this test for a fifth of a second the kernel confirms by itself.
+        let mut held_back = false;
+        for _ in 0..20 {
+            let socket = dial().await;
+            held_back |= listener.accept().is_err();
+            ask(&socket);
+            let _ = listener.accept();
+        }
+        assert!(held_back);
+
+        at_once(false);
+        let socket = dial().await;
+        let (mut accepted, _) = listener.accept().expect("confirmed by the kernel");
+        accepted.write_all(b"banner").expect("written");
+        poll_fn(|cx| socket.poll_readable(cx)).await;
+        socket.read(&mut [0; 64]).expect("the banner");
+
+        at_once(true);
+        let _socket = dial().await;
+        listener.accept().expect("the app speaks first");
+    }
+
     /// A blocking program waits there too.
     #[tokio::test]
     async fn room_in_a_full_backlog_of_a_unix_socket_is_waited_for() {
@@ -232,7 +274,8 @@ mod tests {
             fillers.push(filler);
         }
         let address = Address::Unix(path.clone());
-        let dialling = app(&address, Duration::from_secs(60), || false);
+        let greeting = Rc::default();
+        let dialling = app(&address, Duration::from_secs(60), &greeting);
         tokio::pin!(dialling);
         tokio::select! {
             biased;

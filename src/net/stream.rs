@@ -87,10 +87,6 @@ impl App {
         self.queued.set(true);
         self.wake();
     }
-    /// Whether bytes wait in the link's queue.
-    pub fn is_queued(&self) -> bool {
-        self.queued.get()
-    }
     pub fn fin(&self) {
         self.fin.set(true);
         self.wake();
