@@ -56,7 +56,7 @@ fn subtitle(runs: &[Outcome]) -> String {
     let machine: Vec<&str> = run
         .machine
         .iter()
-        .filter(|row| row.0 != "cores" && row.0 != "wa-sidecar")
+        .filter(|row| row.0 == "cpu" || row.0 == "kernel")
         .map(|row| row.1.as_str())
         .collect();
     let cores = run
