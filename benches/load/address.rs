@@ -10,10 +10,12 @@ use std::{
     task::{Context, Poll},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
+use wa_sidecar::net::congestion::unpace_on_loopback;
 
 /// A target as typed, and what it came to.
 #[derive(Clone, Debug)]
@@ -71,6 +73,8 @@ impl Target {
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
+                // As the far end: serve.rs.
+                unpace_on_loopback(SockRef::from(&stream), address.ip());
                 Ok(Socket::Tcp(stream))
             }
             Place::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),

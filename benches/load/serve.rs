@@ -7,12 +7,14 @@
 
 use std::{io, net::SocketAddr, os::unix::fs::FileTypeExt, path::PathBuf, thread, time::Duration};
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, UnixListener},
 };
 
 use crate::{answer::MAX_HEAD, pattern};
+use wa_sidecar::net::congestion::unpace_on_loopback;
 
 const ROOM: usize = 256 * 1024;
 /// Answers up to this are written together with their head.
@@ -51,6 +53,8 @@ fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    // A paced sender's timers run in whoever has the CPU: relays would pay for this end.
+    unpace_on_loopback(SockRef::from(&socket), address.ip());
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     socket.set_nonblocking(true)?;

@@ -7,7 +7,7 @@ pub mod accept;
 pub mod admission;
 pub mod app;
 pub mod clock;
-mod congestion;
+pub mod congestion;
 pub mod dial;
 pub mod driver;
 pub mod entropy;
