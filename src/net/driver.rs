@@ -16,6 +16,7 @@ use super::socket::Socket;
 use super::stream::App;
 use crate::counters::{LinkEnd, LinkEntry};
 use crate::link::buffers::Buffers;
+use crate::link::time::Now;
 use crate::link::{ById, Event, Fatal, Link};
 use crate::wire::message::{Code, GoAway};
 use socket2::SockRef;
@@ -233,8 +234,12 @@ impl Carrier {
         let Some(socket) = &*socket else { return };
         while !self.blocked.get() && self.failed.borrow().is_none() {
             let mut link = self.link.borrow_mut();
+            if !link.wants_transmit() {
+                break;
+            }
             let mut buffers = self.buffers.borrow_mut();
-            let bytes = match link.transmit(&mut buffers, clock::now()) {
+            let now = clock::now();
+            let bytes = match link.transmit(&mut buffers, now) {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
                 Err(fatal) => {
@@ -252,7 +257,7 @@ impl Carrier {
                     Ok(())
                 }
             });
-            link.transmitted(&mut buffers, put, clock::instant());
+            link.transmitted(&mut buffers, put, now.instant);
             let unsent_limit = link.unsent_limit();
             match result {
                 Ok(()) => {}
@@ -383,8 +388,7 @@ impl Carrier {
     }
 
     /// Takes the events of the frame that was just opened in `bytes`.
-    pub(super) fn events(self: &Rc<Self>, bytes: &[u8]) -> Result<(), Fatal> {
-        let now = clock::now();
+    pub(super) fn events(self: &Rc<Self>, bytes: &[u8], now: Now) -> Result<(), Fatal> {
         loop {
             let event = self.link.borrow_mut().event(bytes, now)?;
             match event {

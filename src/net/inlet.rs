@@ -70,7 +70,7 @@ impl Inlet {
             let Some(len) = carrier.link.borrow_mut().accept(bytes, now)? else {
                 break;
             };
-            carrier.events(bytes)?;
+            carrier.events(bytes, now)?;
             self.start += len;
         }
         // A buffer holds the largest frame, so what is left fits once it stands at the front.
