@@ -203,27 +203,28 @@ fn requests_in_their_stride_allocate_nothing_and_share_frames() {
         let mut streams: Vec<_> = (0..connections).map(|_| connect(pair.web.address)).collect();
         ask(&mut streams, rounds / 2);
         let requests = (connections * rounds) as u64;
-        // Of both sides: a frame for each request and answer, or one for two of them. How many come to share one is up to how fast they
-        // come, and on many hosts it is thirty on one side and three on the other.
-        let most = if connections == 1 { requests * 22 / 10 } else { requests };
-        let (mut grown, mut last, mut least) = (0, 0, u64::MAX);
+        // How many come to share a frame is up to how fast they come: on a fast host three on one side and thirty on the other.
+        let most = if connections == 1 {
+            requests + requests / 10
+        } else {
+            requests / 2
+        };
+        let (mut grown, mut last, mut least) = (0, 0, (u64::MAX, u64::MAX));
         for _ in 0..RUNS {
             let (calls, to_core, to_web) = pair.counted(|| ask(&mut streams, rounds));
             println!(
                 "{requests} requests on {connections} connections: {calls} allocations, {to_core} frames there, {to_web} back"
             );
             (grown, last) = (grown + calls, calls);
-            least = least.min(to_core + to_web);
-            if last == 0 && least <= most {
+            least = (least.0.min(to_core), least.1.min(to_web));
+            if last == 0 && least.0.max(least.1) <= most {
                 break;
             }
         }
         assert_eq!(last, 0, "{connections} connections");
         assert!(grown <= DOUBLINGS, "{grown} allocations on {connections} connections");
-        assert!(
-            least <= most,
-            "{least} frames for {requests} requests and their answers"
-        );
+        let (to_core, to_web) = least;
+        assert!(to_core <= most && to_web <= most, "{to_core} and {to_web} frames");
     }
     // The counter counts.
     let (calls, _, _) = pair.counted(|| ask(&mut [connect(pair.web.address)], 1));

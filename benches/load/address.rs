@@ -13,7 +13,7 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
 };
 use wa_sidecar::net::congestion::unpace_on_loopback;
 
@@ -71,10 +71,14 @@ impl Target {
     pub async fn connect(&self) -> io::Result<Socket> {
         match &self.place {
             Place::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
+                let socket = match address {
+                    SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                    SocketAddr::V6(_) => TcpSocket::new_v6()?,
+                };
                 // As the far end: serve.rs.
-                unpace_on_loopback(SockRef::from(&stream), address.ip());
+                unpace_on_loopback(SockRef::from(&socket), address.ip());
+                let stream = socket.connect(*address).await?;
+                stream.set_nodelay(true)?;
                 Ok(Socket::Tcp(stream))
             }
             Place::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),

@@ -11,16 +11,15 @@ pub fn describe() -> Vec<(String, String)> {
         let value = |line: &str| Some(line.strip_prefix(field)?.split_once(':')?.1.trim().to_owned());
         cpuinfo.lines().find_map(value)
     };
-    let instructions = of_cpu("flags").map(|flags| {
-        let has = |name: &&str| flags.split(' ').any(|flag| flag == *name);
-        INSTRUCTIONS.into_iter().filter(has).collect::<Vec<_>>().join(" ")
-    });
+    let flags = of_cpu("flags").or_else(|| of_cpu("Features")).unwrap_or_default();
+    let has = |name: &&str| flags.split(' ').any(|flag| flag == *name);
+    let instructions = INSTRUCTIONS.into_iter().filter(has).collect::<Vec<_>>().join(" ");
     let kernel = read("/proc/sys/kernel/osrelease").map(|text| format!("Linux {}", text.trim()));
     let congestion_control = read("/proc/sys/net/ipv4/tcp_congestion_control").map(|text| text.trim().to_owned());
     let cores = std::thread::available_parallelism().map(|cores| cores.to_string()).ok();
     [
         ("cpu", of_cpu("model name")),
-        ("instructions", instructions),
+        ("instructions", Some(instructions).filter(|names| !names.is_empty())),
         ("cores", cores),
         ("kernel", kernel),
         ("congestion control", congestion_control),

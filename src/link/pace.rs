@@ -1,4 +1,4 @@
-//! How large a frame may be: what the link took in the last 100 ms, between 4 and 250 KiB (SPEC section 5). A slow line must
+//! How large a frame may be: what the link took in the last 100 ms, between 4 and 250 KiB (SPEC section 5 allows 256). A slow line must
 //! not turn its own bulk stale; a fast one gets frames as large as they come.
 
 use super::time::Instant;
@@ -6,7 +6,7 @@ use super::time::Instant;
 /// The smallest bound, bytes of plaintext.
 pub const MIN: usize = 4 * 1024;
 /// The largest. A frame of 256 KiB, or its data on its way to the app, is a few bytes more than the four packets that TCP hands down
-/// for it, 65,483 bytes at most over loopback and 44 or 45 segments over Ethernet: those bytes would be a fifth one.
+/// for it, 65,483 bytes at most over loopback and 44 or 45 segments over Ethernet of 1,500 bytes: those bytes would be a fifth one.
 const MAX: usize = 250 * 1024;
 /// Of a line that is not known yet: small enough that on the slowest one nothing turns stale before it is.
 const FIRST: usize = 16 * 1024;

@@ -32,12 +32,34 @@ pub enum Read {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
-/// Who speaks first where an app is dialled, as the last connection showed. Where it is not the app, the handshake's last packet is held
-/// back, for the first bytes to take its place: a packet less for each connection, of ten. Where the app came to speak first after all, it
-/// waits for that packet once, for a fifth of a second.
+/// So many connections in a row on which the caller spoke first make a habit of it.
+const HABIT: u8 = 16;
+/// So many handshakes at a time may wait for their callers: an app's backlog holds them.
+const HELD_BACK: usize = 4;
+
+/// Who speaks first where an app is dialled. Where it has long been the caller, a few handshakes have their last packet held back, for
+/// the request to take its place: of a short connection's ten packets one less. An app that comes to speak first after all waits for
+/// that packet, for a fifth of a second, until one connection has shown it.
 #[derive(Debug, Default)]
 pub struct Greeting {
-    app_waits: Cell<bool>,
+    /// Connections since the app last spoke first, or failed to.
+    callers: Cell<u8>,
+}
+
+impl Greeting {
+    fn waits(self: &Rc<Self>) -> bool {
+        // Whoever has not spoken yet has a reference, and the one who asks.
+        self.callers.get() >= HABIT && Rc::strong_count(self) <= 1 + HELD_BACK
+    }
+
+    fn spoken(&self, by_caller: bool) {
+        let callers = if by_caller {
+            self.callers.get().saturating_add(1)
+        } else {
+            0
+        };
+        self.callers.set(callers);
+    }
 }
 
 /// A connection to an app.
@@ -119,7 +141,7 @@ impl AppSocket {
                 Ok(())
             }
         });
-        if got > 0 {
+        if got > 0 || result.is_ok() {
             self.greeted(false);
         }
         match result {
@@ -131,13 +153,14 @@ impl AppSocket {
         }
     }
 
-    fn greeted(&self, app_waits: bool) {
+    fn greeted(&self, by_caller: bool) {
         if let Some(greeting) = self.greeting.take() {
-            greeting.app_waits.set(app_waits);
+            greeting.spoken(by_caller);
         }
     }
 
     fn fail<T>(&self) -> Result<T, Broken> {
+        self.greeted(false);
         self.failed.set(true);
         Err(Broken)
     }
@@ -247,8 +270,8 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 /// What a socket to an app must be before it connects.
-pub fn prepare(socket: SockRef<'_>, greeting: &Greeting) -> io::Result<()> {
-    if greeting.app_waits.get() {
+pub fn prepare(socket: SockRef<'_>, greeting: &Rc<Greeting>) -> io::Result<()> {
+    if greeting.waits() {
         // Without it there is a packet more.
         let _ = set_tcp_quickack(&*socket, false);
     }

@@ -12,7 +12,8 @@ const PACING: &[u8] = b"bbr";
 /// In every kernel, and for every user.
 const UNPACED: &[u8] = b"reno";
 
-/// For a `socket` that connects to `address` or is about to listen there; what it accepts inherits it.
+/// To be called before `socket` connects to `address` or listens there: what it accepts inherits it, and one that is connected goes on
+/// pacing by the timer that it has.
 pub fn unpace_on_loopback(socket: SockRef<'_>, address: IpAddr) {
     static HOST_PACES: OnceLock<bool> = OnceLock::new();
     if address.is_loopback() && *HOST_PACES.get_or_init(|| paces(&socket)) {
