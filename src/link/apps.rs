@@ -134,6 +134,9 @@ impl Link {
         stream.send.last_tick = self.tick;
         // It is not idle after all.
         stream.said(Note::Yield);
+        if stream.recv.said_something() {
+            self.streams.note(id, Note::Credit);
+        }
         self.outbox.commit(id, n);
         self.counters.plaintext_sent.add(n as u64);
     }

@@ -85,6 +85,10 @@ pub(super) struct RecvHalf {
     /// What arrives is checked and dropped: RESET or STOP was sent.
     pub discard: bool,
     last_due: Instant,
+    /// The own side has sent something since the last CREDIT.
+    dialogue: bool,
+    /// Credit is due, and goes along with what is sent next.
+    along: bool,
 }
 
 #[derive(Debug)]
@@ -127,6 +131,8 @@ impl Stream {
                 queue: Queue::default(),
                 discard: false,
                 last_due: now,
+                dialogue: false,
+                along: false,
             },
             notes: 0,
             listed: false,
@@ -175,18 +181,30 @@ impl RecvHalf {
     /// The app took `n` bytes. A CREDIT is due when half of the window was consumed, for what is due is what a path cannot use. A window
     /// that was half used up within two round trips doubles, up to `widest`, if there is growth to lease; of the widest one a quarter is
     /// due. One that is wider than it may be now is not refilled until it is not.
+    ///
+    /// In a dialogue that takes longer than that for half a window, CREDIT is in no hurry: what is said next takes it along, and if nothing
+    /// is, three quarters make it due.
     pub fn consume(&mut self, n: u64, now: Instant, round_trip: Duration, widest: u64, lease: &mut Lease) -> Due {
         debug_assert!(self.consumed + n <= self.received, "consumed bytes that never arrived");
         self.consumed = (self.consumed + n).min(self.received);
         self.window = self.window.min(widest);
         self.settle(lease);
         let may_grow = self.window < widest;
-        let due = self.window / if may_grow { 2 } else { 4 };
+        let due = match (self.along, may_grow) {
+            (true, _) => self.window / 4 * 3,
+            (false, true) => self.window / 2,
+            (false, false) => self.window / 4,
+        };
         if !self.is_receiving() || self.credit_owed() < due {
             return Due::Later;
         }
-        let wants_more = may_grow && now.since(self.last_due) < round_trip * 2;
+        let is_fast = now.since(self.last_due) < round_trip * 2;
         self.last_due = now;
+        if may_grow && !is_fast && self.dialogue && !self.along {
+            self.along = true;
+            return Due::Later;
+        }
+        let wants_more = may_grow && is_fast && !self.along;
         if wants_more {
             let more = self.window.min(widest - self.window);
             if !lease.grow(more) {
@@ -211,9 +229,16 @@ impl RecvHalf {
         }
     }
 
+    /// The own side sends something. `true`: a CREDIT goes along.
+    pub fn said_something(&mut self) -> bool {
+        self.dialogue = true;
+        self.along
+    }
+
     /// The limit to put into a CREDIT now, if there is anything to give.
     pub fn grant(&mut self) -> Option<u64> {
         let owed = self.credit_owed();
+        (self.dialogue, self.along) = (false, false);
         (owed > 0).then(|| {
             self.granted += owed;
             self.granted

@@ -180,6 +180,41 @@ fn small_amounts_are_credited_at_the_latest_after_a_tick() {
     assert_eq!(pair.a.link.credit(id).expect("open").limit, credit.granted);
 }
 
+/// A CREDIT of its own would be a frame, and a wake-up of the peer, for every half a window.
+#[test]
+fn credit_of_a_dialogue_goes_along_with_its_requests() {
+    let mut pair = Pair::new(Options {
+        delay: MS,
+        ..Options::default()
+    });
+    pair.b.serve = Box::new(|id| Some(App::new(id, false).sending(0, Ending::Open)));
+    let id = pair.open(App::new(0, true).sending(80, Ending::Open));
+    pair.run_for(2 * SECOND);
+    let sent = pair.a.counters.frames_sent.get();
+    for _ in 0..200 {
+        for (side, bytes) in [(&mut pair.a, 80), (&mut pair.b, 1_000)] {
+            let app = side.apps.get_mut(&id).expect("open");
+            app.sends += bytes;
+            app.wake();
+        }
+        pair.run_for(5 * MS);
+    }
+    assert_eq!(pair.a.apps[&id].received, 200_000);
+    let frames = pair.a.counters.frames_sent.get() - sent;
+    // A PING or a PONG.
+    assert!((200..=204).contains(&frames), "{frames} frames for 200 requests");
+
+    // A side that falls silent says by itself what it took, before the peer stalls.
+    for _ in 0..100 {
+        let app = pair.b.apps.get_mut(&id).expect("open");
+        app.sends += 1_000;
+        app.wake();
+        pair.run_for(5 * MS);
+    }
+    assert_eq!(pair.a.apps[&id].received, 300_000);
+    assert_eq!(pair.b.counters.credit_stalls.get(), 0);
+}
+
 /// The link as receiver: a stream with a window that grew, and the limits that it gave.
 fn with_growth() -> (Raw, Vec<u64>) {
     let mut raw = against_responder(&Options::default());
