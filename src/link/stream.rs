@@ -190,17 +190,18 @@ impl RecvHalf {
         self.window = self.window.min(widest);
         self.settle(lease);
         let may_grow = self.window < widest;
+        let (owed, at_last) = (self.credit_owed(), self.window / 4 * 3);
         let due = match (self.along, may_grow) {
-            (true, _) => self.window / 4 * 3,
+            (true, _) => at_last,
             (false, true) => self.window / 2,
             (false, false) => self.window / 4,
         };
-        if !self.is_receiving() || self.credit_owed() < due {
+        if !self.is_receiving() || owed < due {
             return Due::Later;
         }
         let is_fast = now.since(self.last_due) < round_trip * 2;
         self.last_due = now;
-        if may_grow && !is_fast && self.dialogue && !self.along {
+        if may_grow && !is_fast && self.dialogue && owed < at_last {
             self.along = true;
             return Due::Later;
         }

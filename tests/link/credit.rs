@@ -215,6 +215,33 @@ fn credit_of_a_dialogue_goes_along_with_its_requests() {
     assert_eq!(pair.b.counters.credit_stalls.get(), 0);
 }
 
+/// A tick is a second.
+#[test]
+fn a_long_answer_after_a_pause_does_not_wait_for_a_tick() {
+    let mut pair = Pair::new(Options {
+        delay: MS,
+        ..Options::default()
+    });
+    pair.b.serve = Box::new(|id| Some(App::new(id, false).sending(0, Ending::Open)));
+    let id = pair.open(App::new(0, true).sending(80, Ending::Open));
+    let mut answered = 0;
+    // Of every part of a window, so that each threshold is met by less and by more than it.
+    for answer in (1..=64).map(|n| n * 1_024) {
+        pair.run_for(50 * MS);
+        for (side, bytes) in [(&mut pair.a, 80), (&mut pair.b, answer)] {
+            let app = side.apps.get_mut(&id).expect("open");
+            app.sends += bytes;
+            app.wake();
+        }
+        answered += answer;
+        assert!(
+            pair.run_while_not(40 * MS, |pair| pair.a.apps[&id].received == answered),
+            "{answer} bytes: {} of {answered}",
+            pair.a.apps[&id].received
+        );
+    }
+}
+
 /// The link as receiver: a stream with a window that grew, and the limits that it gave.
 fn with_growth() -> (Raw, Vec<u64>) {
     let mut raw = against_responder(&Options::default());
