@@ -23,7 +23,7 @@ Examples:
   cargo compare --list                                           # peers and works, and what is missing
   cargo compare --rounds 3 --works bulk-1,request-64             # some works
   cargo compare --peers haproxy-plain,ours --works connection-16 # some peers; a name is also the beginning of names
-  cargo compare --works all --markdown benches/RESULTS.md        # everything
+  cargo compare --works all --markdown tables.md                 # everything but sealing
   cargo compare --peers ours,other --also other=/tmp/other/wa-sidecar   # two builds
 
 Exit codes: 0 done without an error; 64 wrong usage; 69 something that it needs is missing; 70 errors were counted.";
