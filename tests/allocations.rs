@@ -58,8 +58,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 const REQUEST: usize = 100;
 /// A busy host splits one turn of a sidecar into many: of frames the least of so many runs is judged.
 const RUNS: usize = 8;
-/// A queue that comes to hold all 64 streams for the first time, or what a slow turn leaves in it, doubles at most so often, in all runs
-/// together; the last run allocates nothing.
+/// A queue that comes to hold all 64 streams for the first time doubles at most so often, in all runs together, and so often bytes may have
+/// to wait for a test that a busy host stopped; the last run allocates nothing.
 const DOUBLINGS: u64 = 6;
 
 /// One sidecar; it stops with the test.

@@ -10,8 +10,7 @@ const KEPT: usize = 4;
 /// Bytes of a cache line, and of the widest registers.
 const LINE: usize = 64;
 
-/// [`BUFFER_LEN`] bytes. What is behind the header of a frame at its front begins a cache line: no load of the AEAD spans two, which
-/// makes up to a twentieth of the CPU time of a bulk stream.
+/// [`BUFFER_LEN`] bytes. What is behind the header of a frame at its front begins a cache line: no load of the AEAD spans two.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Box<[u8]>,

@@ -180,23 +180,32 @@ fn small_amounts_are_credited_at_the_latest_after_a_tick() {
     assert_eq!(pair.a.link.credit(id).expect("open").limit, credit.granted);
 }
 
-/// A CREDIT of its own would be a frame, and a wake-up of the peer, for every half a window.
-#[test]
-fn credit_of_a_dialogue_goes_along_with_its_requests() {
+/// A stream, and on either side an app that [`say`] makes speak.
+fn dialogue() -> (Pair, u32) {
     let mut pair = Pair::new(Options {
         delay: MS,
         ..Options::default()
     });
     pair.b.serve = Box::new(|id| Some(App::new(id, false).sending(0, Ending::Open)));
     let id = pair.open(App::new(0, true).sending(80, Ending::Open));
+    (pair, id)
+}
+
+fn say(side: &mut Side, id: u32, bytes: u64) {
+    let app = side.apps.get_mut(&id).expect("open");
+    app.sends += bytes;
+    app.wake();
+}
+
+/// A CREDIT of its own would be a frame, and a wake-up of the peer, for every half a window.
+#[test]
+fn credit_of_a_dialogue_goes_along_with_its_requests() {
+    let (mut pair, id) = dialogue();
     pair.run_for(2 * SECOND);
     let sent = pair.a.counters.frames_sent.get();
     for _ in 0..200 {
-        for (side, bytes) in [(&mut pair.a, 80), (&mut pair.b, 1_000)] {
-            let app = side.apps.get_mut(&id).expect("open");
-            app.sends += bytes;
-            app.wake();
-        }
+        say(&mut pair.a, id, 80);
+        say(&mut pair.b, id, 1_000);
         pair.run_for(5 * MS);
     }
     assert_eq!(pair.a.apps[&id].received, 200_000);
@@ -206,9 +215,7 @@ fn credit_of_a_dialogue_goes_along_with_its_requests() {
 
     // A side that falls silent says by itself what it took, before the peer stalls.
     for _ in 0..100 {
-        let app = pair.b.apps.get_mut(&id).expect("open");
-        app.sends += 1_000;
-        app.wake();
+        say(&mut pair.b, id, 1_000);
         pair.run_for(5 * MS);
     }
     assert_eq!(pair.a.apps[&id].received, 300_000);
@@ -218,21 +225,13 @@ fn credit_of_a_dialogue_goes_along_with_its_requests() {
 /// A tick is a second.
 #[test]
 fn a_long_answer_after_a_pause_does_not_wait_for_a_tick() {
-    let mut pair = Pair::new(Options {
-        delay: MS,
-        ..Options::default()
-    });
-    pair.b.serve = Box::new(|id| Some(App::new(id, false).sending(0, Ending::Open)));
-    let id = pair.open(App::new(0, true).sending(80, Ending::Open));
+    let (mut pair, id) = dialogue();
     let mut answered = 0;
     // Of every part of a window, so that each threshold is met by less and by more than it.
     for answer in (1..=64).map(|n| n * 1_024) {
         pair.run_for(50 * MS);
-        for (side, bytes) in [(&mut pair.a, 80), (&mut pair.b, answer)] {
-            let app = side.apps.get_mut(&id).expect("open");
-            app.sends += bytes;
-            app.wake();
-        }
+        say(&mut pair.a, id, 80);
+        say(&mut pair.b, id, answer);
         answered += answer;
         assert!(
             pair.run_while_not(40 * MS, |pair| pair.a.apps[&id].received == answered),
