@@ -290,6 +290,10 @@ pub struct LinkStatus {
     pub suite: &'static str,
     /// The peer's software version, as it told it in the handshake.
     pub peer_version: String,
+    /// Streams that it may have at a time: the smaller of both sides' limits.
+    pub max_streams: u32,
+    /// What we let the peer send on a new stream before we have said more, bytes.
+    pub first_window: u32,
     pub established: SystemTime,
     /// `established` on the monotonic clock.
     pub since: Instant,
@@ -312,6 +316,8 @@ impl LinkStatus {
             role,
             suite,
             peer_version: String::new(),
+            max_streams: 0,
+            first_window: 0,
             established,
             since,
             clock_difference_ms: AtomicI64::new(0),

@@ -4,7 +4,7 @@ use crate::config::{Cipher, Config, Secrets};
 use crate::counters::{LinkStatus, Registry};
 use crate::crypto::Keyring;
 use crate::crypto::suite::Suites;
-use crate::link::budget::Budget;
+use crate::link::budget::{Budget, Wanting};
 use crate::link::handshake::{Established, Local};
 use crate::net::entropy;
 use crate::wire::Software;
@@ -68,9 +68,29 @@ impl Sidecar {
         let mut status = LinkStatus::new(peer, role, suite, SystemTime::now(), Instant::now());
         status.peer_name = established.peer.name.map(|name| name.to_string()).unwrap_or_default();
         status.peer_version = established.peer.software.to_string();
+        status.max_streams = established.max_streams;
+        status.first_window = established.window_local;
         status
             .clock_difference_ms
             .store(established.clock_difference_ms, std::sync::atomic::Ordering::Relaxed);
         status
+    }
+
+    /// Says so if the buffer budget made a new link smaller than it was to be.
+    pub fn warn_of_few_streams(&self, wanting: Option<Wanting>, peer: &str) {
+        let Some(Wanting { granted, asked, total }) = wanting else {
+            return;
+        };
+        let mib = |bytes: u64| bytes >> 20;
+        tracing::warn!(
+            event = "few_streams",
+            reason = "buffer_budget",
+            peer,
+            max_streams = granted,
+            "of {asked} streams this link takes {granted} at a time: each link gets half of what the ones before it left of the buffer budget of {} MiB. \
+             For all of them:  --buffer-budget {}MiB",
+            mib(self.budget.total()),
+            mib(total),
+        );
     }
 }

@@ -336,13 +336,13 @@ fn jittered(pause: Duration) -> Duration {
 
 async fn connect(worker: &Worker) -> Result<(Link, Socket, LinkEntry), InitiateError> {
     let Uplink { sidecar, settings, .. } = &*worker.shared;
-    let Some((first, lease)) = sidecar.budget.admit(sidecar.max_streams) else {
+    let Some((grant, lease)) = sidecar.budget.admit(sidecar.max_streams) else {
         worker.seat.counters.limit_hit(Limit::Buffer);
         return Err(InitiateError::NoBuffer);
     };
     let mut socket = dial::peer(&settings.peer).await?;
     let began = Instant::now();
-    let established = handshake::initiate(&mut socket, &sidecar.keyring, &sidecar.local, first).await?;
+    let established = handshake::initiate(&mut socket, &sidecar.keyring, &sidecar.local, grant).await?;
     let took = began.elapsed();
     worker.seat.counters.handshake(HandshakeResult::Accepted);
     worker
@@ -361,6 +361,7 @@ async fn connect(worker: &Worker) -> Result<(Link, Socket, LinkEntry), InitiateE
         handshake_us = took.as_micros() as u64,
         "sealed link to the peer"
     );
+    sidecar.warn_of_few_streams(lease.wanting(), &status.peer);
     let link = Link::new(
         established,
         lease,

@@ -51,6 +51,7 @@ fn link(peer: &str, clock_ms: i64, rtt_us: u64) -> LinkStatus {
     );
     link.peer_name = "node \"2\"\n".into();
     link.peer_version = "0.1.0".into();
+    (link.max_streams, link.first_window) = (512, 8192);
     link.clock_difference_ms.store(clock_ms, Relaxed);
     link.rtt_us.store(rtt_us, Relaxed);
     link
@@ -280,6 +281,8 @@ fn status_is_json() {
         ("/links/0/clock_difference_seconds", (-1.5).into()),
         ("/links/0/round_trip_seconds", 0.00025.into()),
         ("/links/0/epoch", 0.into()),
+        ("/links/0/max_streams", 512.into()),
+        ("/links/0/first_window_bytes", 8192.into()),
     ] {
         assert_eq!(status.pointer(pointer), Some(&value), "{pointer} in {body}");
     }

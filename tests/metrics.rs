@@ -323,3 +323,17 @@ fn status_lists_the_link_and_who_is_at_its_other_end() {
         assert!(!status.to_string().contains(harness::SECRET));
     }
 }
+
+/// What the peer cannot use is not kept for it: 1,024 streams would have 4 KiB each.
+#[test]
+fn a_coreapp_reserves_for_as_many_streams_as_the_peer_takes() {
+    let pair = Pair::start_with(coreapp(), &["--max-streams", "16"], &[]);
+    call(pair.web.listen);
+    let status: Value = serde_json::from_str(&body(pair.core.admin, "/status")).expect("JSON");
+    let link = &status["links"][0];
+    assert_eq!(
+        (&link["max_streams"], &link["first_window_bytes"]),
+        (&16.into(), &16_384.into()),
+        "{status}"
+    );
+}

@@ -4,7 +4,7 @@ use super::{Case, suites};
 use crate::pair::{Arrived, End, Handshakes, Pair};
 use std::time::Duration;
 use wa_sidecar::crypto::suite::Suites;
-use wa_sidecar::link::budget::FirstWindows;
+use wa_sidecar::link::handshake::Grant;
 
 const SMALL: usize = 100;
 const MESSAGES: usize = 1000;
@@ -28,14 +28,14 @@ pub fn cases() -> Vec<Case> {
 fn handshake() -> Case {
     Case::new("link/handshake", 16, |_| {
         let mut handshakes = Handshakes::new(Suites::chacha20_poly1305());
-        let first = FirstWindows {
+        let grant = Grant {
             window: 16 * 1024,
             max_streams: 256,
         };
         Box::new(move || {
             // So that no more of them are remembered than a busy sidecar has.
             handshakes.clock.advance(Duration::from_secs(1));
-            std::hint::black_box(handshakes.shake(first));
+            std::hint::black_box(handshakes.shake(grant));
         })
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use wa_sidecar::counters::Counters;
 use wa_sidecar::crypto::suite::Suites;
 use wa_sidecar::crypto::{Keyring, Psk};
-use wa_sidecar::link::budget::{Budget, FirstWindows, Lease};
+use wa_sidecar::link::budget::{Budget, Lease};
 use wa_sidecar::link::buffers::{Buffer, Buffers};
 use wa_sidecar::link::handshake::{Acceptor, Dial, Established, Grant, Limits, Load, Local, Verdict};
 use wa_sidecar::link::time::{Instant, Now};
@@ -84,11 +84,7 @@ impl Handshakes {
     }
 
     /// One handshake, from nothing to two ends that can seal. Initiator first.
-    pub fn shake(&mut self, first: FirstWindows) -> (Established, Established) {
-        let grant = Grant {
-            window: first.window,
-            max_streams: first.max_streams,
-        };
+    pub fn shake(&mut self, grant: Grant) -> (Established, Established) {
         let now = self.clock.now();
         let (dial, message1) = Dial::start(&self.keyring, &self.dialler, grant, now, (self.entropy)());
         let verdict = self
@@ -165,9 +161,9 @@ impl Pair {
     pub fn new(suites: Suites) -> Self {
         let mut handshakes = Handshakes::new(suites);
         let budget = Budget::new(2 * BUDGET);
-        let (first, lease_web) = budget.admit(MAX_STREAMS).expect("room");
+        let (grant, lease_web) = budget.admit(MAX_STREAMS).expect("room");
         let (_, lease_core) = budget.admit(MAX_STREAMS).expect("room");
-        let (web, core) = handshakes.shake(first);
+        let (web, core) = handshakes.shake(grant);
         let (keyring, clock) = (handshakes.keyring, handshakes.clock);
         let mut pair = Self {
             web: Side::new(web, lease_web, &keyring, clock.now()),

@@ -80,6 +80,8 @@ struct Link<'a> {
     epoch: u64,
     epoch_age_seconds: f64,
     streams: u64,
+    max_streams: u32,
+    first_window_bytes: u32,
     clock_difference_seconds: f64,
     /// Absent until it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +102,8 @@ impl<'a> Link<'a> {
             epoch: link.epoch.load(Relaxed),
             epoch_age_seconds: link.epoch_age(now).as_secs_f64(),
             streams: link.streams.load(Relaxed),
+            max_streams: link.max_streams,
+            first_window_bytes: link.first_window,
             clock_difference_seconds: link.clock_difference_ms.load(Relaxed) as f64 / 1e3,
             round_trip_seconds: (rtt_us > 0).then_some(rtt_us as f64 / 1e6),
         }

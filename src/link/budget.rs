@@ -7,6 +7,7 @@
 //!
 //! Promises: what is leased never exceeds the total; a lease returns what it holds when it is dropped.
 
+use super::handshake::Grant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -23,12 +24,14 @@ pub struct Budget {
     growth: AtomicU64,
 }
 
-/// What a link may give out on each new stream, and on how many at once (handshake fields `window` and `max_streams`).
+/// What a budget lacks for all the streams of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FirstWindows {
-    /// Bytes a stream.
-    pub window: u32,
-    pub max_streams: u32,
+pub struct Wanting {
+    /// Streams that the link may have, and that were asked for.
+    pub granted: u32,
+    pub asked: u32,
+    /// The total that would do, beside the links that are there: bytes, whole MiB.
+    pub total: u64,
 }
 
 impl Budget {
@@ -51,13 +54,13 @@ impl Budget {
         (self.reserve.load(Relaxed), self.growth.load(Relaxed))
     }
 
-    /// Leases the first windows of a link with up to `max_streams` streams: of each stream min(16 KiB, half the free
+    /// Leases the first windows of a link with up to `asked` streams: of each stream min(16 KiB, half the free
     /// reserve / streams), of fewer streams where that would be under 4 KiB. `None`: there is no room for one stream.
-    pub fn admit(self: &Arc<Self>, max_streams: u32) -> Option<(FirstWindows, Lease)> {
+    pub fn admit(self: &Arc<Self>, asked: u32) -> Option<(Grant, Lease)> {
         loop {
             let free = self.reserve.load(Relaxed);
             let half = free / 2;
-            let streams = u64::from(max_streams).min(half / MIN_FIRST_WINDOW);
+            let streams = u64::from(asked).min(half / MIN_FIRST_WINDOW);
             let window = half.checked_div(streams)?.min(MAX_FIRST_WINDOW);
             let bytes = window * streams;
             if self
@@ -72,9 +75,21 @@ impl Budget {
                     budget: Arc::clone(self),
                     reserve: bytes,
                     growth: 0,
+                    wanting: (max_streams < asked).then(|| self.wanting(asked, max_streams, free)),
                 };
-                return Some((FirstWindows { window, max_streams }, lease));
+                return Some((Grant { window, max_streams }, lease));
             }
+        }
+    }
+
+    /// With another total every link before this one would have had, and left, in proportion.
+    fn wanting(&self, asked: u32, granted: u32, free: u64) -> Wanting {
+        let needed = u64::from(asked) * MIN_FIRST_WINDOW * 2;
+        let total = u128::from(self.total) * u128::from(needed) / u128::from(free.max(1));
+        Wanting {
+            granted,
+            asked,
+            total: u64::try_from(total).unwrap_or(u64::MAX).div_ceil(1 << 20) << 20,
         }
     }
 }
@@ -85,9 +100,15 @@ pub struct Lease {
     budget: Arc<Budget>,
     reserve: u64,
     growth: u64,
+    wanting: Option<Wanting>,
 }
 
 impl Lease {
+    /// Set if it has room for fewer streams than were asked for.
+    pub fn wanting(&self) -> Option<Wanting> {
+        self.wanting
+    }
+
     /// Takes `bytes` of growth, all or nothing.
     pub fn grow(&mut self, bytes: u64) -> bool {
         let taken = self
@@ -149,20 +170,13 @@ mod tests {
             leases.push(lease);
             assert!(leases.len() < 100, "admission must come to an end");
         }
-        assert_eq!(
-            grants[0],
-            FirstWindows {
-                window: 4096,
-                max_streams: 1024
-            }
-        );
-        assert_eq!(
-            grants[1],
-            FirstWindows {
-                window: 4096,
-                max_streams: 512
-            }
-        );
+        let of = |max_streams| Grant {
+            window: 4096,
+            max_streams,
+        };
+        assert_eq!(grants[..3], [of(1024), of(512), of(256)]);
+        let wanting = |link: usize| leases[link].wanting().map(|wanting| wanting.total >> 20);
+        assert_eq!([wanting(0), wanting(1), wanting(2)], [None, Some(32), Some(64)]);
         let promised: u64 = grants
             .iter()
             .map(|g| u64::from(g.window) * u64::from(g.max_streams))
@@ -170,6 +184,20 @@ mod tests {
         assert!(promised <= 8 << 20);
         drop(leases);
         assert_eq!(budget.free(), (8 << 20, 8 << 20));
+    }
+
+    #[test]
+    fn what_is_said_to_be_wanting_is_enough() {
+        for links in 0..8 {
+            let last = |total| {
+                let budget = Budget::new(total);
+                let mut leases = (0..=links).map(|_| budget.admit(1000).expect("room").1).collect::<Vec<_>>();
+                leases.pop().expect("one").wanting()
+            };
+            if let Some(wanting) = last(16 << 20) {
+                assert_eq!(last(wanting.total), None, "{links} links before it, {wanting:?}");
+            }
+        }
     }
 
     #[test]

@@ -180,8 +180,8 @@ impl Admission {
             &message1,
             clock::now(),
             load,
-            |_| {
-                let (found, grant) = self.room()?;
+            |message| {
+                let (found, grant) = self.room(message.max_streams)?;
                 room = Some(found);
                 Some(grant)
             },
@@ -246,7 +246,8 @@ impl Admission {
         }
     }
 
-    fn room(&self) -> Option<(Room, Grant)> {
+    /// For a link on which the peer takes up to `max_streams` streams.
+    fn room(&self, max_streams: u32) -> Option<(Room, Grant)> {
         let counted = |limit| {
             self.counters().limit_hit(limit);
             None
@@ -257,12 +258,8 @@ impl Admission {
         let Some(unconfirmed) = LinkSlot::take(&self.unconfirmed, MAX_UNCONFIRMED) else {
             return counted(Limit::Unconfirmed);
         };
-        let Some((first, lease)) = self.sidecar.budget.admit(self.sidecar.max_streams) else {
+        let Some((grant, lease)) = self.sidecar.budget.admit(max_streams.min(self.sidecar.max_streams)) else {
             return counted(Limit::Buffer);
-        };
-        let grant = Grant {
-            window: first.window,
-            max_streams: first.max_streams,
         };
         Some((
             Room {
@@ -286,14 +283,15 @@ impl Admission {
         let _ = socket.set_nodelay();
         established.written(clock::instant());
         socket.write_all(&message2).await?;
-        let status = self.sidecar.status(&established, source.to_string());
-        let clock_difference_ms = established.clock_difference_ms;
-        let secret_used = established.secret;
         let Room {
             slot,
             unconfirmed,
             lease,
         } = room;
+        let status = self.sidecar.status(&established, source.to_string());
+        let clock_difference_ms = established.clock_difference_ms;
+        let secret_used = established.secret;
+        let wanting = lease.wanting();
         let counters = Arc::clone(&self.sidecar.registry.control);
         let keyring = Arc::clone(&self.sidecar.keyring);
         let mut link = Link::new(
@@ -322,6 +320,7 @@ impl Admission {
             clock_difference_ms,
             "sealed link from a peer"
         );
+        self.sidecar.warn_of_few_streams(wanting, &status.peer);
         (self.give)(Admitted {
             link,
             socket,

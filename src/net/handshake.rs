@@ -4,7 +4,6 @@ use super::socket::Socket;
 use super::{clock, dial, entropy};
 use crate::counters::HandshakeResult;
 use crate::crypto::Keyring;
-use crate::link::budget::FirstWindows;
 use crate::link::handshake::{Dial, DialError, Established, Explanation, Grant, Local, MESSAGE_LEN};
 use crate::link::{Event, Fatal, Link};
 use crate::wire::frame::{HEADER_LEN, Header, MAX_CONFIRMATION_LENGTH};
@@ -88,12 +87,8 @@ pub async fn initiate(
     socket: &mut Socket,
     keyring: &Keyring,
     local: &Local,
-    first: FirstWindows,
+    grant: Grant,
 ) -> Result<Established, InitiateError> {
-    let grant = Grant {
-        window: first.window,
-        max_streams: first.max_streams,
-    };
     let (mut dial, message1) = Dial::start(keyring, local, grant, clock::now(), entropy::bytes());
     dial.written(clock::instant());
     socket.write_all(&message1).await.map_err(InitiateError::Broken)?;

@@ -202,22 +202,15 @@ pub fn handshake(options: &Options) -> (End, End) {
     ];
     let mut random = Random(options.seed);
     let budgets = [Budget::new(options.budget), Budget::new(options.budget)];
-    let (first, lease_a) = budgets[0].admit(options.max_streams).expect("room");
-    let grant = Grant {
-        window: first.window,
-        max_streams: first.max_streams,
-    };
+    let (grant, lease_a) = budgets[0].admit(options.max_streams).expect("room");
     let (mut dial, message1) = Dial::start(&keyring(1), &local(1), grant, clocks[0].now(0), random.bytes32());
     dial.written(clocks[0].now(0).instant);
     let mut acceptor = Acceptor::new(keyring(1), local(2), Limits::default());
     let mut lease_b = None;
     let room = |_: &_| {
-        let (first, lease) = budgets[1].admit(options.max_streams)?;
+        let (grant, lease) = budgets[1].admit(options.max_streams)?;
         lease_b = Some(lease);
-        Some(Grant {
-            window: first.window,
-            max_streams: first.max_streams,
-        })
+        Some(grant)
     };
     let at_b = clocks[1].now(options.delay);
     let verdict = acceptor.accept(&message1, at_b, Load::default(), room, random.bytes32());

@@ -164,9 +164,15 @@ fn one_link_too_many() -> Vec<Row> {
 }
 
 fn no_buffer() -> Vec<Row> {
+    let small = core(nowhere(), &["--buffer-budget", "1MiB"]);
+    let _first = web(small.listen, &[]).spawn();
     let core = core(nowhere(), &[]);
     let web = web(core.listen, &["--workers", "16", "--buffer-budget", "1MiB"]).spawn();
-    vec![see(&web, ("webapp", "link_failed", "buffer_budget"))]
+    vec![
+        see(&web, ("webapp", "link_failed", "buffer_budget")),
+        see(&web, ("either", "few_streams", "buffer_budget")),
+        see(&small, ("either", "few_streams", "buffer_budget")),
+    ]
 }
 
 fn stopping() -> Vec<Row> {
