@@ -191,7 +191,9 @@ mod tests {
         for links in 0..8 {
             let last = |total| {
                 let budget = Budget::new(total);
-                let mut leases = (0..=links).map(|_| budget.admit(1000).expect("room").1).collect::<Vec<_>>();
+                let mut leases = (0..=links)
+                    .map(|_| budget.admit(1000).expect("room").1)
+                    .collect::<Vec<_>>();
                 leases.pop().expect("one").wanting()
             };
             if let Some(wanting) = last(16 << 20) {
