@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, value_parser};
 
 use crate::{
-    peers, quantity,
+    output, peers, quantity,
     works::{self, Work},
 };
 
@@ -186,6 +186,8 @@ fn resolve(matches: &ArgMatches, command_line: String) -> Result<Options, String
         list: matches.get_flag("list"),
         command_line,
     };
+    output::judge("markdown", options.markdown.as_ref())?;
+    output::judge("json", options.json.as_ref())?;
     match options.window.is_zero() {
         true => Err("--window must be more than 0".to_owned()),
         false => Ok(options),

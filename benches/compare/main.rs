@@ -12,11 +12,15 @@ mod figures;
 mod flags;
 mod generator;
 mod iperf3;
+#[path = "../load/limits.rs"]
 mod limits;
 #[path = "../load/machine.rs"]
 mod machine;
 mod material;
 mod memory;
+#[path = "../load/output.rs"]
+#[allow(dead_code, reason = "the load generator needs more of it")]
+mod output;
 mod pair;
 mod path;
 mod peers;
@@ -83,13 +87,13 @@ fn compare(options: &Options) -> Result<()> {
     let text = report::Report::new(options, &stage, &results);
     let failed = |error: std::io::Error| (FAILED, error.to_string());
     std::io::stdout().write_all(text.plain().as_bytes()).map_err(failed)?;
+    let written = |flag, file, text: &str| output::write(flag, file, text).map_err(|message| (FAILED, message));
     if let Some(file) = &options.markdown {
-        std::fs::write(file, text.markdown()).map_err(failed)?;
-        eprintln!("compare: the tables are in {}", file.display());
+        written("markdown", file, &text.markdown())?;
     }
     if let Some(file) = &options.json {
         let json = serde_json::to_string_pretty(&results.json()).map_err(|error| (FAILED, error.to_string()))?;
-        std::fs::write(file, json + "\n").map_err(failed)?;
+        written("json", file, &(json + "\n"))?;
     }
     match (results.is_empty(), stage.failures.len() + results.errors().len()) {
         (true, _) => Err((FAILED, "nothing was measured".to_owned())),

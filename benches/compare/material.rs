@@ -16,6 +16,9 @@ use crate::peers;
 /// Whom the certificate is for.
 pub const HOST: &str = "compare.test";
 
+/// Of the directory's name; the process id follows.
+const PREFIX: &str = "wa-sidecar-compare-";
+
 #[derive(Debug)]
 pub struct Material {
     directory: PathBuf,
@@ -28,7 +31,9 @@ impl Material {
     /// # Errors
     /// The system's.
     pub fn new() -> io::Result<Material> {
-        let directory = std::env::temp_dir().join(format!("wa-sidecar-compare-{}", std::process::id()));
+        let place = std::env::temp_dir();
+        sweep(&place);
+        let directory = place.join(format!("{PREFIX}{}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&directory)?;
         let mut random = [0; 64];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -121,6 +126,18 @@ impl Material {
         match output.status.success() {
             true => Ok(()),
             false => Err(format!("openssl: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+}
+
+/// Removes what runs left that were killed.
+fn sweep(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+            // Another user's stays.
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }

@@ -6,11 +6,14 @@ mod figures;
 mod flags;
 mod generator;
 mod iperf3;
+#[path = "../load/limits.rs"]
 mod limits;
 #[path = "../load/machine.rs"]
 mod machine;
 mod material;
 mod memory;
+#[path = "../load/output.rs"]
+mod output;
 mod pair;
 mod path;
 mod peers;

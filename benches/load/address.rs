@@ -24,6 +24,15 @@ pub struct Target {
     place: Place,
 }
 
+/// What is wrong with a target, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It is no address.
+    Form(String),
+    /// A name that nobody knows.
+    Unknown(String),
+}
+
 #[derive(Clone, Debug)]
 enum Place {
     Tcp(SocketAddr),
@@ -34,23 +43,27 @@ impl Target {
     /// Resolves `text`; the first address of a name is taken.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence.
-    pub fn parse(text: &str) -> Result<Target, String> {
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Target, Error> {
         let place = if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err("unix: wants a path, as in unix:/run/wa/message_socket".to_owned());
+                return Err(Error::Form(
+                    "--target unix: wants a path, as in unix:/run/wa/message_socket".to_owned(),
+                ));
             }
             Place::Unix(PathBuf::from(path))
         } else {
-            if text.contains("://") || text.contains('/') {
-                return Err(format!(
-                    "{text:?} is no address: HOST:PORT or unix:/path, without a scheme and a path"
-                ));
+            let has_port = text
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            if text.contains('/') || !has_port {
+                return Err(Error::Form(format!(
+                    "--target {text:?} is no address: HOST:PORT or unix:/path, without a scheme and a path"
+                )));
             }
-            let mut addresses = text
-                .to_socket_addrs()
-                .map_err(|error| format!("{text:?} is no address (HOST:PORT or unix:/path): {error}"))?;
-            Place::Tcp(addresses.next().ok_or_else(|| format!("{text:?} has no address"))?)
+            let unknown = |why: &dyn fmt::Display| Error::Unknown(format!("--target {text:?}: {why}"));
+            let mut addresses = text.to_socket_addrs().map_err(|error| unknown(&error))?;
+            Place::Tcp(addresses.next().ok_or_else(|| unknown(&"the name has no address"))?)
         };
         Ok(Target {
             typed: text.to_owned(),

@@ -42,8 +42,10 @@ impl Watched {
         self.pids
             .iter()
             .map(|pid| {
-                of_process(&format!("/proc/{pid}"))
-                    .map_err(|error| format!("--cpu-of {}: process {pid}: {error}", self.name))
+                of_process(&format!("/proc/{pid}")).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => format!("--cpu-of {}: there is no process {pid}", self.name),
+                    _ => format!("--cpu-of {}: process {pid}: {error}", self.name),
+                })
             })
             .sum()
     }

@@ -4,6 +4,9 @@
 
 use std::io;
 
+/// EMFILE (errno(3)).
+const TOO_MANY_FILES: i32 = rustix::io::Errno::MFILE.raw_os_error();
+
 /// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -73,6 +76,10 @@ impl Fault {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Fault::new(Kind::Refused, "connect: refused"),
             io::ErrorKind::ConnectionReset => Fault::new(Kind::Reset, "connect: reset"),
+            _ if error.raw_os_error() == Some(TOO_MANY_FILES) => Fault::new(
+                Kind::System,
+                format!("connect: {error}; a connection is one: fewer of them, or `ulimit -Hn 65536` as root"),
+            ),
             _ => Fault::new(Kind::System, format!("connect: {error}")),
         }
     }

@@ -6,7 +6,7 @@ use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::{cpu::Watched, quantity};
+use crate::{cpu::Watched, output, quantity};
 
 const ABOUT: &str = "\
 Loads a target with HTTP/1.1 and says how fast it was: for a pair of sidecars, a proxy, or a server.
@@ -205,7 +205,7 @@ fn small(command: Command, many: &'static str, default: &'static str) -> Command
         .arg(
             value(many, "N", "How many at a time")
                 .default_value(default)
-                .value_parser(value_parser!(NonZeroUsize)),
+                .value_parser(quantity::parse_count),
         )
         .arg(value("rate", "RATE", OPEN_LOOP).value_parser(quantity::parse_rate))
         .arg(
@@ -221,7 +221,7 @@ fn bulk(command: Command, streams: &'static str) -> Command {
         .arg(
             value("streams", "N", "Bulk transfers at a time")
                 .default_value(streams)
-                .value_parser(value_parser!(NonZeroUsize)),
+                .value_parser(quantity::parse_count),
         )
         .arg(
             value("direction", "WAY", "As seen from here; with 'both' streams take turns")
@@ -239,7 +239,7 @@ fn bulk(command: Command, streams: &'static str) -> Command {
 fn threads() -> Arg {
     value("threads", "N", "Threads, one runtime each")
         .default_value("1")
-        .value_parser(value_parser!(NonZeroUsize))
+        .value_parser(quantity::parse_count)
 }
 
 fn value(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
@@ -256,15 +256,19 @@ fn resolve(matches: &ArgMatches) -> Result<Invocation, String> {
             listen: text(matches, "listen").unwrap_or_default(),
             threads: number(matches, "threads"),
         })),
-        "report" => Ok(Invocation::Report {
-            files: matches
-                .get_many::<PathBuf>("files")
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect(),
-            page: matches.get_one::<PathBuf>("report").cloned().unwrap_or_default(),
-        }),
+        "report" => {
+            let page = matches.get_one::<PathBuf>("report").cloned().unwrap_or_default();
+            output::judge("report", Some(&page))?;
+            Ok(Invocation::Report {
+                files: matches
+                    .get_many::<PathBuf>("files")
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
+                page,
+            })
+        }
         _ => {
             let work = match name {
                 "request" => Work::Request(small_of(matches, "connections")?),
@@ -309,6 +313,8 @@ fn run_of(matches: &ArgMatches, work: Work) -> Result<Invocation, String> {
             return Err(format!("--{name} must be more than 0"));
         }
     }
+    output::judge("json", run.json.as_ref())?;
+    output::judge("report", run.report.as_ref())?;
     for group in &run.watched {
         group.seconds()?;
     }

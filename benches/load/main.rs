@@ -13,8 +13,10 @@ mod cpu;
 mod fault;
 mod figures;
 mod flags;
+mod limits;
 mod machine;
 mod outcome;
+mod output;
 mod page;
 mod pattern;
 mod plan;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         println!("load: has no address to load; see `cargo load --help`");
         return ExitCode::SUCCESS;
     }
+    limits::raise();
     let result = match flags::parse(env::args_os()) {
         Ok(Invocation::Serve(options)) => serve(&options),
         Ok(Invocation::Run(options)) => measure(&options),
@@ -79,7 +82,10 @@ fn serve(options: &flags::Serve) -> Result {
 
 fn measure(options: &flags::Run) -> Result {
     let failed = |error: std::io::Error| (FAILED, error.to_string());
-    let (plan, heading) = plan::make(options).map_err(|message| (UNAVAILABLE, message))?;
+    let (plan, heading) = plan::make(options).map_err(|error| match error {
+        address::Error::Form(message) => (USAGE, message),
+        address::Error::Unknown(message) => (UNAVAILABLE, message),
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -101,7 +107,7 @@ fn measure(options: &flags::Run) -> Result {
             .map_err(failed)?;
         Ok(Outcome::new(heading, measured))
     })?;
-    publish(options, &outcome).map_err(failed)?;
+    publish(options, &outcome)?;
     if outcome.is_good() {
         Ok(())
     } else if outcome.errors == 0 {
@@ -111,23 +117,28 @@ fn measure(options: &flags::Run) -> Result {
     }
 }
 
-fn publish(options: &flags::Run, outcome: &Outcome) -> std::io::Result<()> {
+fn publish(options: &flags::Run, outcome: &Outcome) -> Result {
     let mut stdout = std::io::stdout();
+    let mut say = |text: &str| {
+        let said = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        said.map_err(|error| (FAILED, format!("stdout: {error}")))
+    };
     let json = || serde_json::to_string_pretty(outcome).map(|text| text + "\n");
+    let json = json().map_err(|error| (FAILED, error.to_string()))?;
+    let written = |flag, path, text: &str| output::write(flag, path, text).map_err(|message| (FAILED, message));
     match options.json.as_deref() {
-        Some(path) if path == Path::new("-") => stdout.write_all(json()?.as_bytes())?,
+        Some(path) if output::is_stdout(path) => say(&json)?,
         path => {
-            stdout.write_all(outcome.table().as_bytes())?;
+            say(&outcome.table())?;
             if let Some(path) = path {
-                std::fs::write(path, json()?)?;
+                written("json", path, &json)?;
             }
         }
     }
     if let Some(path) = &options.report {
-        std::fs::write(path, page::render(std::slice::from_ref(outcome)))?;
-        eprintln!("load: the report is in {}", path.display());
+        written("report", path, &page::render(std::slice::from_ref(outcome)))?;
     }
-    stdout.flush()
+    Ok(())
 }
 
 fn report(files: &[PathBuf], page: &Path) -> Result {
@@ -141,5 +152,5 @@ fn report(files: &[PathBuf], page: &Path) -> Result {
         .map(read)
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|message| (USAGE, message))?;
-    std::fs::write(page, page::render(&runs)).map_err(|error| (FAILED, format!("{}: {error}", page.display())))
+    output::write("report", page, &page::render(&runs)).map_err(|message| (FAILED, message))
 }

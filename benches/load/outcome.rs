@@ -115,8 +115,9 @@ impl Outcome {
     pub fn new(heading: Heading, measured: Measured) -> Outcome {
         let Measured {
             windows,
+            uncounted,
             interrupted,
-            notes,
+            mut notes,
         } = measured;
         let mixed = heading.work == "mixed";
         let (mut faults, mut late, mut unanswered, mut connects) = (Faults::default(), 0, 0, 0);
@@ -132,6 +133,11 @@ impl Outcome {
             series.extend(points(window, passed, heading.work == "bulk"));
             passed += window.seconds;
         }
+        if uncounted.total() > 0 {
+            let before = quantity::count(uncounted.total() as f64);
+            notes.push(format!("{before} of the errors came in the warm-up"));
+        }
+        faults.merge(uncounted);
         let halves: Vec<Half> = if mixed {
             windows.iter().map(half).collect()
         } else {
@@ -243,11 +249,14 @@ impl Outcome {
         );
         row(
             &format!("{}s", self.unit()),
-            format!(
-                "{} ({}/s)",
-                quantity::count(self.operations as f64),
-                quantity::count(self.per_second)
-            ),
+            match (self.unit(), self.operations) {
+                ("transfer", 0) => "none came to its end; what it moved is below".to_owned(),
+                _ => format!(
+                    "{} ({}/s)",
+                    quantity::count(self.operations as f64),
+                    quantity::count(self.per_second)
+                ),
+            },
         );
         row(
             "payload",

@@ -64,7 +64,11 @@ fn subtitle(runs: &[Outcome]) -> String {
         .iter()
         .find(|row| row.0 == "cores")
         .map_or(String::new(), |row| format!("{} cores, ", row.1));
-    let seconds = format!("{:.0} s", run.seconds);
+    let measured = match (&run.alone, &run.beside) {
+        (Some(alone), Some(beside)) => alone.seconds + beside.seconds,
+        _ => run.seconds,
+    };
+    let seconds = format!("{measured:.0} s");
     format!("{seconds} measured on {cores}{}", machine.join(", "))
 }
 

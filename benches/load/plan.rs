@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    address::Target,
+    address::{self, Target},
     flags::{self, Direction, Work},
     machine,
     outcome::Heading,
@@ -17,7 +17,7 @@ const TRANSFER: u64 = 1 << 30;
 
 /// # Errors
 /// The target has no address.
-pub fn make(options: &flags::Run) -> Result<(Plan, Heading), String> {
+pub fn make(options: &flags::Run) -> Result<(Plan, Heading), address::Error> {
     let target = Target::parse(&options.target)?;
     let phase = |name, length, counted, bulk| Phase {
         name,

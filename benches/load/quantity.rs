@@ -1,6 +1,6 @@
 //! Numbers with units: as typed on the command line, and for people to read.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 /// `10`, `10s`, `500ms`, `2m`
 ///
@@ -47,6 +47,15 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|number| number.checked_mul(scale))
         .ok_or_else(wrong)
+}
+
+/// How many: at least one.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no number of them: at least 1"))
 }
 
 /// Operations a second: `40k`, or `40000`.

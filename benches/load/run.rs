@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     address::Target,
     cpu::{self, Watched},
-    fault::{Fault, Kind},
+    fault::{Fault, Faults, Kind},
     progress::Progress,
     schedule::Schedule,
     tally::{Shared, Tally},
@@ -96,6 +96,8 @@ pub struct Second {
 #[derive(Debug)]
 pub struct Measured {
     pub windows: Vec<Window>,
+    /// What failed outside of them.
+    pub uncounted: Faults,
     /// Ended by Ctrl-C.
     pub interrupted: bool,
     /// What is wrong with the measurement itself.
@@ -155,6 +157,7 @@ pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut measured = Measured {
         windows: Vec::new(),
+        uncounted: Faults::default(),
         interrupted: false,
         notes: Vec::new(),
     };
@@ -167,7 +170,9 @@ pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
             bulk_on.cancel();
         }
         if begun {
-            take(&workers);
+            let (small, bulk) = take(&workers);
+            measured.uncounted.merge(small.faults);
+            measured.uncounted.merge(bulk.faults);
             start = Start::now(&plan.watched);
         }
         begun = true;
@@ -231,6 +236,9 @@ pub async fn run(plan: &Plan, progress: &mut Progress) -> io::Result<Measured> {
         }
         if phase.counted {
             measured.windows.push(window);
+        } else {
+            measured.uncounted.merge(window.small.faults);
+            measured.uncounted.merge(window.bulk.faults);
         }
     }
     for worker in workers {

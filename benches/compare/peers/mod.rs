@@ -99,7 +99,7 @@ pub const WITHOUT_AEAD: &str = "without-aead";
 /// The peers that `options` ask for.
 ///
 /// # Errors
-/// A name that none has.
+/// A name that none has, a build of ours that is not there.
 pub fn choose(options: &Options) -> Result<Cast, String> {
     let all = all(options);
     if let Some(odd) = options
@@ -121,6 +121,7 @@ pub fn choose(options: &Options) -> Result<Cast, String> {
     for peer in all.into_iter().filter(wanted) {
         match peer.missing() {
             None => cast.peers.push(peer),
+            Some(advice) if peer.is_sidecar() => return Err(format!("{}: {advice}", peer.name)),
             Some(advice) => cast.missing.push((peer.name, advice)),
         }
     }

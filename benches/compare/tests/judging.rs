@@ -160,15 +160,9 @@ fn names_of_peers() {
         names(chosen("--peers old --also old=/bin/true")),
         ["old-aes", "old-chacha"]
     );
-    assert_eq!(
-        names(chosen("--peers old --also old=/nowhere")),
-        ["old-aes", "old-chacha"]
-    );
-    assert!(
-        peers::choose(&options("--peers our").unwrap())
-            .unwrap_err()
-            .contains("ours-aes")
-    );
+    let refused = |arguments: &str| peers::choose(&options(arguments).unwrap()).unwrap_err();
+    assert!(refused("--peers our").contains("ours-aes"));
+    assert_eq!(refused("--also old=/nowhere"), "old-aes: /nowhere is no file");
 }
 
 #[test]
@@ -182,6 +176,10 @@ fn flags_that_are_refused() {
         ("--also ours=/bin/true", "--program"),
         ("--also /bin/true", "NAME=PATH"),
         ("--unknown", "--unknown"),
+        (
+            "--markdown /no/such/directory/tables.md",
+            "--markdown /no/such/directory/tables.md",
+        ),
     ] {
         let said = options(arguments).unwrap_err().to_string();
         assert!(said.contains(why), "{arguments}: {said}");

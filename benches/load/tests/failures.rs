@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{flags, outcome, outcome::Outcome, pattern, server};
+use crate::{
+    address::{Error, Target},
+    flags, outcome,
+    outcome::Outcome,
+    pattern, server,
+};
 
 /// `work` with two connections; what `more` says of them or of the time-out comes first.
 fn run(work: &str, target: &str, more: &str) -> Outcome {
@@ -178,13 +183,18 @@ fn command_lines_that_are_refused() {
         ("request --target 127.0.0.1:1 --rate 1e99", "no rate"),
         ("request --target 127.0.0.1:1 --duration 10h", "no time"),
         ("request --target 127.0.0.1:1 --duration 0", "more than 0"),
-        ("request --target 127.0.0.1:1 --connections 0", "--connections"),
+        ("request --target 127.0.0.1:1 --connections 0", "at least 1"),
+        (
+            "request --target 127.0.0.1:1 --report /no/such/directory/r.html",
+            "--report /no/such/directory/r.html",
+        ),
+        ("bulk --target 127.0.0.1:1 --json /", "--json /"),
         ("request --target 127.0.0.1:1 --size 1k --path /", "--path"),
         ("request --target 127.0.0.1:1 --path nowhere", "begin with /"),
         ("request --target 127.0.0.1:1 --path /a\r\nb", "begin with /"),
         ("request --target 127.0.0.1:1 --cpu-of 1", "NAME=PID"),
         ("request --target 127.0.0.1:1 --cpu-of a=b", "no process id"),
-        ("request --target 127.0.0.1:1 --cpu-of a=4194305", "process 4194305"),
+        ("request --target 127.0.0.1:1 --cpu-of a=4194305", "no process 4194305"),
         ("bulk --target 127.0.0.1:1 --bytes 99999999999GiB", "no size"),
         ("bulk --target 127.0.0.1:1 --bytes 1GiB --duration 1", "--duration"),
         ("bulk --target 127.0.0.1:1 --direction up", "--direction"),
@@ -203,10 +213,48 @@ fn targets_that_are_none() {
     for (target, says) in [
         ("http://127.0.0.1:80/", "without a scheme"),
         ("127.0.0.1", "HOST:PORT"),
+        (":80", "HOST:PORT"),
         ("127.0.0.1:99999", "HOST:PORT"),
         ("unix:", "wants a path"),
     ] {
-        let error = crate::address::Target::parse(target).unwrap_err();
-        assert!(error.contains(says), "{target}: {error}");
+        match Target::parse(target) {
+            Err(Error::Form(message)) => assert!(message.contains(says), "{target}: {message}"),
+            other => panic!("{target}: {other:?}"),
+        }
     }
+    let unknown = Target::parse("nobody.invalid:80");
+    assert!(
+        matches!(&unknown, Err(Error::Unknown(message)) if message.contains("nobody.invalid")),
+        "{unknown:?}"
+    );
+}
+
+/// The first answers fail, and then none.
+#[test]
+fn errors_of_the_warm_up_count() {
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let target = server(move |mut socket| {
+        read_request(&mut socket);
+        let status = if calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3 {
+            "503 Busy"
+        } else {
+            "200 OK"
+        };
+        let _ = write!(
+            socket,
+            "HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+        );
+    });
+    let line = format!("connection --target {target} --path / --duration 300ms --warmup 300ms --concurrency 1");
+    let outcome = outcome(&line);
+    assert_eq!((outcome.errors, outcome.is_good()), (3, false), "{outcome:?}");
+    assert!(outcome.operations > 0);
+    assert!(
+        outcome
+            .notes
+            .iter()
+            .any(|note| note == "3 of the errors came in the warm-up"),
+        "{:?}",
+        outcome.notes
+    );
 }

@@ -1,4 +1,4 @@
-//! Open files: 10,000 streams are 20,000 sockets in a relay. Children inherit what is raised here.
+//! Open files: a connection is one, and one of 10,000 streams two in a relay. Children inherit what is raised here.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
