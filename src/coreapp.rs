@@ -12,7 +12,7 @@ use crate::config::{Address, Target, Targets};
 use crate::counters::{Limit, LinkStatus, Registry};
 use crate::link::Link;
 use crate::net::admission::LinkSlot;
-use crate::net::app::Greeting;
+use crate::net::app::{AppSocket, Greeting};
 use crate::net::dial::{self, DialError};
 use crate::net::driver::Carrier;
 use crate::net::socket::Parked;
@@ -28,6 +28,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Why a stream has no app.
+enum NoApp {
+    /// As many dials were under way as there may be, all the time.
+    Busy,
+    Dial(DialError),
+}
+
+impl From<DialError> for NoApp {
+    fn from(error: DialError) -> Self {
+        Self::Dial(error)
+    }
+}
 
 /// What one table of this role has.
 #[derive(Debug, Clone)]
@@ -153,19 +167,12 @@ impl Worker {
             carrier.refuse(id, Code::UnknownService);
             return;
         };
-        let Ok(permit) = Arc::clone(&self.shared.dials).try_acquire_owned() else {
-            self.seat.counters.limit_hit(Limit::Dials);
-            carrier.refuse(id, Code::Busy);
-            return;
-        };
         panics::injected_at_stream(id);
         let app = App::new(id, None);
         carrier.adopt(&app);
         let (worker, carrier) = (Rc::clone(self), Rc::clone(carrier));
         self.seat.links.tasks.spawn_local(async move {
-            let connected = worker.dial(&app, &target).await;
-            drop(permit);
-            match connected {
+            match worker.dial(&app, &target).await {
                 Some(Ok(())) => drop(stream::run(carrier, app).await),
                 Some(Err(code)) => carrier.refuse(id, code),
                 None => carrier.forget(id),
@@ -175,26 +182,46 @@ impl Worker {
 
     /// `None`: the peer reset the stream meanwhile.
     async fn dial(&self, app: &App, target: &Target) -> Option<Result<(), Code>> {
-        let (Target { service, address }, limit) = (target, self.shared.settings.dial_timeout);
-        let greeting = self.greeting(address);
-        let began = Instant::now();
+        let Target { service, address } = target;
         let connected = tokio::select! {
             biased;
             _ = app.cancelled() => return None,
-            connected = dial::app(address, limit, &greeting) => connected,
+            connected = self.connect(address) => connected,
         };
         match connected {
+            Err(NoApp::Busy) => Some(Err(Code::Busy)),
             Ok(socket) => {
-                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.seat.counters.dial_durations.observe_us(took);
                 app.connected(socket);
                 if self.shared.dialled(address, None) {
                     tracing::info!(event = "dial_recovered", %service, upstream = %address, "the app answers again");
                 }
                 Some(Ok(()))
             }
-            Err(error) => Some(Err(self.dial_failed(target, &error))),
+            Err(NoApp::Dial(error)) => Some(Err(self.dial_failed(target, &error))),
         }
+    }
+
+    /// Within the dial time-out, of which waiting for others' dials is a part.
+    async fn connect(&self, address: &Address) -> Result<AppSocket, NoApp> {
+        let (dials, mut limit) = (&self.shared.dials, self.shared.settings.dial_timeout);
+        let _permit = match dials.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.seat.counters.limit_hit(Limit::Dials);
+                let began = Instant::now();
+                let permit = timeout(limit, dials.acquire()).await;
+                limit = limit.saturating_sub(began.elapsed());
+                match permit {
+                    Ok(Ok(permit)) if !limit.is_zero() => permit,
+                    _ => return Err(NoApp::Busy),
+                }
+            }
+        };
+        let began = Instant::now();
+        let socket = dial::app(address, limit, &self.greeting(address)).await?;
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.seat.counters.dial_durations.observe_us(took);
+        Ok(socket)
     }
 
     /// That of the app at `address`, which is one of the targets.

@@ -180,7 +180,7 @@ pub static MAX_LINKS: Key = key("max-links", "N", "Links at a time")
 pub static MAX_STREAMS: Key = key("max-streams", "N", "App connections on one link at a time")
     .right("a whole number from 1 to 65535", "1024")
     .default("1024");
-pub static MAX_DIALS: Key = key("max-dials", "N", "Dials of --upstream under way at a time")
+pub static MAX_DIALS: Key = key("max-dials", "N", "Dials of --upstream under way at a time; more wait")
     .right("a whole number from 1 to 65535", "256")
     .default("256")
     .only(&[Coreapp]);

@@ -76,8 +76,8 @@ const fn meaning(limit: Limit) -> (&'static str, &'static str) {
             "streams could use larger windows than --buffer-budget has room for: they go on, more slowly",
         ),
         Limit::Dials => (
-            "reset",
-            "as many dials to the app are in flight as --max-dials allows: new app connections are reset. Is the app slow to accept?",
+            "waits",
+            "as many dials to the app are in flight as --max-dials allows: more wait, and are reset after --dial-timeout. Is the app slow to accept?",
         ),
         Limit::WaitingApps => (
             "reset",

@@ -4,17 +4,19 @@ use super::{body, reset, write_all};
 use crate::harness::app;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 
 /// Reads a number up to the end of its input, answers with a body of that length.
 pub fn answers() -> SocketAddr {
-    app(|mut stream| {
-        let mut request = String::new();
-        if stream.read_to_string(&mut request).is_ok() {
-            write_all(&stream, &body(request.trim().parse().unwrap_or(0)));
-        }
-    })
+    app(answer)
+}
+
+pub fn answer(mut stream: TcpStream) {
+    let mut request = String::new();
+    if stream.read_to_string(&mut request).is_ok() {
+        write_all(&stream, &body(request.trim().parse().unwrap_or(0)));
+    }
 }
 
 /// What the far app saw of each request: the bytes, and how they ended.

@@ -1,9 +1,9 @@
 //! Limits seen at work: what is refused, the metric that counts it and the line that says it.
 
-use super::apps::{answers, black_hole, endless, nobody};
+use super::apps::{answer, answers, black_hole, endless, nobody};
 use super::*;
 use crate::harness::{Sidecar, Start, app, eventually, field};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::process::Command;
 
 /// The limit was hit at least `times` times, and its line says which it is and why.
@@ -57,6 +57,32 @@ fn dials_in_flight() {
     pair.web.event_with_reason("stream_refused", "busy");
     at_rest(&pair);
     assert_eq!(ended(&pair.web, "refused"), 10.0);
+}
+
+/// A burst at an app that is slow to accept: a connection that was reset would have been accepted without sidecars.
+#[test]
+fn dials_beyond_the_limit_wait_for_their_turn() {
+    let (address, held) = black_hole();
+    let pair = Pair::start_with(address, &[], &["--max-dials", "1", "--dial-timeout", "5m"]);
+    let mut streams: Vec<_> = (0..5).map(|_| pair.connect()).collect();
+    hit(&pair.core, "dials_in_flight", 4.0);
+    // One that is gone gives its turn to the next.
+    reset(streams.swap_remove(2));
+    pair.core.until_metric("wa_sidecar_streams_open", |n| n == 4.0);
+    // The app comes to accept, those first that filled its backlog.
+    let listener: TcpListener = held.into_iter().next().expect("a listener").into();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    for stream in streams {
+        assert!(write_all(&stream, b"1000"));
+        stream.shutdown(Shutdown::Write).expect("half-closed");
+        assert_eq!(read_answer(&stream, &body(1000)), Ending::Whole);
+    }
+    at_rest(&pair);
+    assert_eq!(ended(&pair.web, "refused"), 0.0);
 }
 
 #[test]
