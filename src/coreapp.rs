@@ -48,6 +48,8 @@ impl From<DialError> for NoApp {
 pub struct Settings {
     pub targets: Targets,
     pub dial_timeout: Duration,
+    /// Dials of one address that may be under way at a time: one app that does not accept must not hold up the others.
+    pub max_dials: usize,
 }
 
 /// What the links of one table may reach, as all workers see it.
@@ -55,19 +57,20 @@ pub struct Settings {
 pub struct Apps {
     sidecar: Sidecar,
     settings: Settings,
-    /// Dials in flight, of the whole process.
-    dials: Arc<Semaphore>,
+    /// Room for dials, by target.
+    dials: HashMap<Address, Semaphore>,
     /// Targets whose last dial failed, and how many there are.
     failing: Mutex<HashSet<Address>>,
     failing_now: AtomicUsize,
 }
 
 impl Apps {
-    pub fn new(sidecar: Sidecar, settings: Settings, dials: Arc<Semaphore>) -> Self {
+    pub fn new(sidecar: Sidecar, settings: Settings) -> Self {
+        let room = |target: &Target| (target.address.clone(), Semaphore::new(settings.max_dials));
         Self {
+            dials: settings.targets.all().into_iter().map(room).collect(),
             sidecar,
             settings,
-            dials,
             failing: Mutex::default(),
             failing_now: AtomicUsize::new(0),
         }
@@ -203,7 +206,11 @@ impl Worker {
 
     /// Within the dial time-out, of which waiting for others' dials is a part.
     async fn connect(&self, address: &Address) -> Result<AppSocket, NoApp> {
-        let (dials, mut limit) = (&self.shared.dials, self.shared.settings.dial_timeout);
+        let mut limit = self.shared.settings.dial_timeout;
+        // Each target has one.
+        let Some(dials) = self.shared.dials.get(address) else {
+            return Err(NoApp::Busy);
+        };
         let _permit = match dials.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {

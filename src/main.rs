@@ -128,7 +128,6 @@ fn run(what: What, flags: &Flags) -> Result<(), Failure> {
 fn bind(config: &Config, binder: &mut Binder) -> Result<Tables, Failure> {
     let mut tables = Tables {
         max_waiting: config.max_waiting,
-        max_dials: config.max_dials,
         ..Tables::default()
     };
     for webapp in &config.webapps {
@@ -147,6 +146,7 @@ fn bind(config: &Config, binder: &mut Binder) -> Result<Tables, Failure> {
         let settings = coreapp::Settings {
             targets: coreapp.targets.clone(),
             dial_timeout: config.dial_timeout,
+            max_dials: config.max_dials,
         };
         tables
             .coreapps

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// What the process serves, bound already.
 #[derive(Debug, Default)]
@@ -34,8 +34,6 @@ pub struct Tables {
     pub coreapps: Vec<(coreapp::Settings, Vec<Listener>)>,
     /// App connections that wait for a link at a time.
     pub max_waiting: usize,
-    /// Dials in flight at a time.
-    pub max_dials: usize,
 }
 
 /// A worker as the control thread sees it.
@@ -48,7 +46,6 @@ struct Hand {
 pub async fn run(tables: Tables, sidecar: Sidecar, stop: Stop) -> io::Result<()> {
     let registry = Arc::clone(&sidecar.registry);
     let waiting = Arc::new(webapp::Waiting::new(tables.max_waiting));
-    let dials = Arc::new(Semaphore::new(tables.max_dials));
     let mut uplinks: Vec<(Arc<webapp::Uplink>, Vec<Door>)> = Vec::new();
     for (settings, doors) in tables.webapps {
         match uplinks.iter_mut().find(|(uplink, _)| uplink.settings == settings) {
@@ -65,11 +62,7 @@ pub async fn run(tables: Tables, sidecar: Sidecar, stop: Stop) -> io::Result<()>
         for listener in bound {
             listeners.push((Accepting::new(listener)?, table));
         }
-        apps.push(Arc::new(coreapp::Apps::new(
-            sidecar.clone(),
-            settings,
-            Arc::clone(&dials),
-        )));
+        apps.push(Arc::new(coreapp::Apps::new(sidecar.clone(), settings)));
     }
     let mut hands = Vec::new();
     let mut ended = Vec::new();

@@ -138,18 +138,17 @@ impl Pair {
     fn start(upstream: SocketAddr) -> Self {
         let tables = Tables {
             max_waiting: 256,
-            max_dials: 256,
             ..Tables::default()
         };
         let core = Inside::start(2, For::Links, |listener| {
             let settings = coreapp::Settings {
                 targets: Targets::by_position(&[Address::Ip(upstream)]),
                 dial_timeout: Duration::from_secs(5),
+                max_dials: 256,
             };
             Tables {
                 coreapps: vec![(settings, vec![listener])],
                 max_waiting: 256,
-                max_dials: 256,
                 ..Tables::default()
             }
         });

@@ -180,10 +180,14 @@ pub static MAX_LINKS: Key = key("max-links", "N", "Links at a time")
 pub static MAX_STREAMS: Key = key("max-streams", "N", "App connections on one link at a time")
     .right("a whole number from 1 to 65535", "1024")
     .default("1024");
-pub static MAX_DIALS: Key = key("max-dials", "N", "Dials of --upstream under way at a time; more wait")
-    .right("a whole number from 1 to 65535", "256")
-    .default("256")
-    .only(&[Coreapp]);
+pub static MAX_DIALS: Key = key(
+    "max-dials",
+    "N",
+    "Dials of one --upstream address under way at a time; more wait",
+)
+.right("a whole number from 1 to 65535", "256")
+.default("256")
+.only(&[Coreapp]);
 pub static MAX_WAITING: Key = key("max-waiting", "N", "App connections that wait while no link is up")
     .right("a whole number from 1 to 65535", "256")
     .default("256")

@@ -2,7 +2,6 @@
 
 use super::{body, reset, write_all};
 use crate::harness::app;
-use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
@@ -88,23 +87,4 @@ pub fn nobody() -> SocketAddr {
         .expect("bound")
         .local_addr()
         .expect("bound")
-}
-
-/// A port that never answers: its backlog is full, so the kernel drops what comes. Keep what is returned.
-pub fn black_hole() -> (SocketAddr, Vec<Socket>) {
-    let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let listener = tcp();
-    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    listener.bind(&any.into()).expect("bound");
-    listener.listen(0).expect("listening");
-    let address = listener.local_addr().expect("bound").as_socket().expect("an address");
-    let mut held = vec![listener];
-    // Many more than the backlog takes: whatever room there is, is theirs.
-    for _ in 0..8 {
-        let fill = tcp();
-        fill.set_nonblocking(true).expect("non-blocking");
-        let _ = fill.connect(&address.into());
-        held.push(fill);
-    }
-    (address, held)
 }

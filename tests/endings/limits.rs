@@ -1,8 +1,8 @@
 //! Limits seen at work: what is refused, the metric that counts it and the line that says it.
 
-use super::apps::{answer, answers, black_hole, endless, nobody};
+use super::apps::{answer, answers, endless, nobody};
 use super::*;
-use crate::harness::{Sidecar, Start, app, eventually, field};
+use crate::harness::{Sidecar, Start, app, black_hole, eventually, field};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::process::Command;
 

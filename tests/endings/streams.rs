@@ -1,8 +1,8 @@
 //! How streams end while the link goes on.
 
-use super::apps::{self, answers, black_hole, nobody, notes};
+use super::apps::{self, answers, nobody, notes};
 use super::*;
-use crate::harness::{Pair, SOON, app, echo, eventually, field};
+use crate::harness::{Pair, SOON, app, black_hole, echo, eventually, field};
 use std::net::Shutdown;
 use std::sync::{Barrier, Mutex, mpsc};
 use std::time::Instant;

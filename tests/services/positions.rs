@@ -1,6 +1,6 @@
 //! Lists and ranges map by position, over the same links.
 
-use crate::harness::{Pair, Sidecar, Start, connect, field};
+use crate::harness::{Pair, Sidecar, Start, black_hole, connect, field};
 use crate::{call, free_range, is_reset, named};
 use std::net::SocketAddr;
 
@@ -112,6 +112,24 @@ fn each_service_fails_alone_and_by_its_name() {
     let line = pair.web.event_with_reason("stream_refused", "dial_refused");
     assert_eq!(field(&line, "service").and_then(|s| s.as_str()), Some("1"), "{line}");
     assert_eq!(call(&mut connect(doors[0]), "x"), "a: x");
+}
+
+/// Whose dials take all the room that they may have.
+#[test]
+fn an_app_that_does_not_accept_holds_up_no_other() {
+    let (hanging, _held) = black_hole();
+    let upstream = list(&[hanging, named("b")]);
+    let flags = ["--upstream", &upstream, "--max-dials", "2", "--dial-timeout", "5m"];
+    let core = Start::new("coreapp", &flags).spawn();
+    let listen = ["127.0.0.1:0"; 2].join(",");
+    let web = Start::new("webapp", &["--listen", &listen, "--peer", &core.listen.to_string()]).spawn();
+    web.until_ready();
+    let doors = web.doors(2);
+    let _waiting: Vec<_> = (0..4).map(|_| connect(doors[0])).collect();
+    core.until_metric("wa_sidecar_limits_hit_total{limit=\"dials_in_flight\"}", |n| n == 2.0);
+    for _ in 0..3 {
+        assert_eq!(call(&mut connect(doors[1]), "x"), "b: x");
+    }
 }
 
 #[test]

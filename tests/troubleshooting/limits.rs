@@ -1,8 +1,8 @@
 //! Limits, hit.
 
 use crate::Proof;
-use crate::harness::{Sidecar, app, connect, echo, eventually, field};
-use crate::lines::{black_hole, open_call};
+use crate::harness::{Sidecar, app, black_hole, connect, echo, eventually, field};
+use crate::lines::open_call;
 use crate::links::{core, nowhere, web};
 use crate::peers::{Dialler, send};
 use crate::processes::no_more_files;

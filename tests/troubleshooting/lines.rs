@@ -1,10 +1,9 @@
 //! Calls that fail, and links that end, provoked.
 
-use crate::harness::{self, Sidecar, Start, connect, echo};
+use crate::harness::{self, Sidecar, Start, black_hole, connect, echo};
 use crate::links::{core, nowhere, web};
 use crate::peers::{Hostile, clock_ms};
 use crate::{Row, see};
-use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use wa_sidecar::wire::message::Code;
@@ -81,24 +80,6 @@ fn no_app() -> Vec<Row> {
         see(&core, ("coreapp", "dial_failed", "dial_refused")),
         see(&web, ("webapp", "stream_refused", "dial_refused")),
     ]
-}
-
-/// A port that never answers: its backlog is full, so the kernel drops what comes. Keep what is returned.
-pub fn black_hole() -> (SocketAddr, Vec<Socket>) {
-    let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let listener = tcp();
-    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    listener.bind(&any.into()).expect("bound");
-    listener.listen(0).expect("listening");
-    let address = listener.local_addr().expect("bound").as_socket().expect("an address");
-    let mut held = vec![listener];
-    for _ in 0..8 {
-        let fill = tcp();
-        fill.set_nonblocking(true).expect("non-blocking");
-        let _ = fill.connect(&address.into());
-        held.push(fill);
-    }
-    (address, held)
 }
 
 fn an_app_that_does_not_answer() -> Vec<Row> {
