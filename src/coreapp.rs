@@ -27,12 +27,12 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// Why a stream has no app.
 enum NoApp {
-    /// As many dials were under way as there may be, all the time.
+    /// Its turn did not come.
     Busy,
     Dial(DialError),
 }
@@ -43,12 +43,20 @@ impl From<DialError> for NoApp {
     }
 }
 
+/// For the dials of one target. As many wait as are under way: an app that does not accept must not take all streams of a link from
+/// the others.
+#[derive(Debug)]
+struct Room {
+    dials: Semaphore,
+    waiting: Semaphore,
+}
+
 /// What one table of this role has.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub targets: Targets,
     pub dial_timeout: Duration,
-    /// Dials of one address that may be under way at a time: one app that does not accept must not hold up the others.
+    /// Dials of one target under way at a time.
     pub max_dials: usize,
 }
 
@@ -57,8 +65,7 @@ pub struct Settings {
 pub struct Apps {
     sidecar: Sidecar,
     settings: Settings,
-    /// Room for dials, by target.
-    dials: HashMap<Address, Semaphore>,
+    rooms: HashMap<Address, Room>,
     /// Targets whose last dial failed, and how many there are.
     failing: Mutex<HashSet<Address>>,
     failing_now: AtomicUsize,
@@ -66,9 +73,12 @@ pub struct Apps {
 
 impl Apps {
     pub fn new(sidecar: Sidecar, settings: Settings) -> Self {
-        let room = |target: &Target| (target.address.clone(), Semaphore::new(settings.max_dials));
+        let room = |target: &Target| {
+            let [dials, waiting] = [(); 2].map(|()| Semaphore::new(settings.max_dials));
+            (target.address.clone(), Room { dials, waiting })
+        };
         Self {
-            dials: settings.targets.all().into_iter().map(room).collect(),
+            rooms: settings.targets.all().into_iter().map(room).collect(),
             sidecar,
             settings,
             failing: Mutex::default(),
@@ -204,31 +214,29 @@ impl Worker {
         }
     }
 
-    /// Within the dial time-out, of which waiting for others' dials is a part.
     async fn connect(&self, address: &Address) -> Result<AppSocket, NoApp> {
-        let mut limit = self.shared.settings.dial_timeout;
-        // Each target has one.
-        let Some(dials) = self.shared.dials.get(address) else {
-            return Err(NoApp::Busy);
-        };
-        let _permit = match dials.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.seat.counters.limit_hit(Limit::Dials);
-                let began = Instant::now();
-                let permit = timeout(limit, dials.acquire()).await;
-                limit = limit.saturating_sub(began.elapsed());
-                match permit {
-                    Ok(Ok(permit)) if !limit.is_zero() => permit,
-                    _ => return Err(NoApp::Busy),
-                }
-            }
-        };
+        let _turn = self.turn(address).await?;
         let began = Instant::now();
+        let limit = self.shared.settings.dial_timeout;
         let socket = dial::app(address, limit, &self.greeting(address)).await?;
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.seat.counters.dial_durations.observe_us(took);
         Ok(socket)
+    }
+
+    /// Room for a dial: a burst of connections waits for it, as it would in the app's backlog.
+    async fn turn(&self, address: &Address) -> Result<SemaphorePermit<'_>, NoApp> {
+        // Each target has its own.
+        let Room { dials, waiting } = self.shared.rooms.get(address).ok_or(NoApp::Busy)?;
+        if let Ok(turn) = dials.try_acquire() {
+            return Ok(turn);
+        }
+        self.seat.counters.limit_hit(Limit::Dials);
+        let _place = waiting.try_acquire().map_err(|_| NoApp::Busy)?;
+        match timeout(self.shared.settings.dial_timeout, dials.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(NoApp::Busy),
+        }
     }
 
     /// That of the app at `address`, which is one of the targets.

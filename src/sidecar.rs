@@ -11,6 +11,9 @@ use crate::wire::Software;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// A buffer budget over this is no advice.
+const MOST_ADVISED: u64 = 1 << 30;
+
 /// Shared by every thread of the process.
 #[derive(Debug, Clone)]
 pub struct Sidecar {
@@ -81,16 +84,18 @@ impl Sidecar {
         let Some(Wanting { granted, asked, total }) = wanting else {
             return;
         };
-        let mib = |bytes: u64| bytes >> 20;
+        let advice = match total {
+            ..=MOST_ADVISED => format!("For all of them:  --buffer-budget {}MiB", total.div_ceil(1 << 20)),
+            _ => format!("Give each link fewer:  --max-streams {granted}"),
+        };
         tracing::warn!(
             event = "few_streams",
             reason = "buffer_budget",
             peer,
             max_streams = granted,
-            "of {asked} streams this link takes {granted} at a time: each link gets half of what the ones before it left of the buffer budget of {} MiB. \
-             For all of them:  --buffer-budget {}MiB",
-            mib(self.budget.total()),
-            mib(total),
+            "of {asked} streams this link takes {granted} at a time: each link gets half of what others left of the buffer budget of {} MiB. \
+             {advice}",
+            self.budget.total() >> 20,
         );
     }
 }

@@ -186,8 +186,8 @@ fn resolve(matches: &ArgMatches, command_line: String) -> Result<Options, String
         list: matches.get_flag("list"),
         command_line,
     };
-    output::judge("markdown", options.markdown.as_ref())?;
-    output::judge("json", options.json.as_ref())?;
+    output::judge("markdown", options.markdown.as_deref())?;
+    output::judge("json", options.json.as_deref())?;
     match options.window.is_zero() {
         true => Err("--window must be more than 0".to_owned()),
         false => Ok(options),

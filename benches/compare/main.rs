@@ -79,6 +79,7 @@ fn compare(options: &Options) -> Result<()> {
         print!("{}", report::list(&cast));
         return Ok(());
     }
+    cast.has_ours().map_err(unavailable)?;
     let generator = generator::find(options.generator.as_deref()).map_err(unavailable)?;
     let limit = limits::raise();
     let stop = rounds::stop_on_signals().map_err(|error| (FAILED, error.to_string()))?;

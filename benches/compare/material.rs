@@ -135,7 +135,11 @@ fn sweep(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        if owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+        let is_gone = |pid: &str| match pid.parse::<u32>() {
+            Ok(pid) => pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists(),
+            Err(_) => false,
+        };
+        if owner.is_some_and(is_gone) {
             // Another user's stays.
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -2,7 +2,12 @@
 //!
 //! Promises: all that can be judged without the network is judged here, before anything runs.
 
-use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -34,6 +39,9 @@ const OPEN_LOOP: &str = "\
 Operations a second, begun at times that are fixed in advance (open loop). Latency counts from the time at which an \
 operation was due, so a target that stalls is seen in full. Without it a connection begins its next operation when the \
 last one is done (closed loop): that measures throughput, and hides stalls";
+
+/// In place of a file, for `--json`.
+pub const STDOUT: &str = "-";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -313,8 +321,8 @@ fn run_of(matches: &ArgMatches, work: Work) -> Result<Invocation, String> {
             return Err(format!("--{name} must be more than 0"));
         }
     }
-    output::judge("json", run.json.as_ref())?;
-    output::judge("report", run.report.as_ref())?;
+    output::judge("json", run.json.as_deref().filter(|path| *path != Path::new(STDOUT)))?;
+    output::judge("report", run.report.as_deref())?;
     for group in &run.watched {
         group.seconds()?;
     }

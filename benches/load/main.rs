@@ -127,7 +127,7 @@ fn publish(options: &flags::Run, outcome: &Outcome) -> Result {
     let json = json().map_err(|error| (FAILED, error.to_string()))?;
     let written = |flag, path, text: &str| output::write(flag, path, text).map_err(|message| (FAILED, message));
     match options.json.as_deref() {
-        Some(path) if output::is_stdout(path) => say(&json)?,
+        Some(path) if path == Path::new(flags::STDOUT) => say(&json)?,
         path => {
             say(&outcome.table())?;
             if let Some(path) = path {

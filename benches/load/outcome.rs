@@ -8,7 +8,6 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fault::Faults,
     quantity,
     run::{Measured, Window},
     tally::Tally,
@@ -120,7 +119,13 @@ impl Outcome {
             mut notes,
         } = measured;
         let mixed = heading.work == "mixed";
-        let (mut faults, mut late, mut unanswered, mut connects) = (Faults::default(), 0, 0, 0);
+        if uncounted.total() > 0 {
+            let count = quantity::count(uncounted.total() as f64);
+            notes.push(format!(
+                "{count} of the errors came before or between what was measured"
+            ));
+        }
+        let (mut faults, mut late, mut unanswered, mut connects) = (uncounted, 0, 0, 0);
         let mut series = Vec::new();
         let mut passed = 0.0;
         for window in &windows {
@@ -133,11 +138,6 @@ impl Outcome {
             series.extend(points(window, passed, heading.work == "bulk"));
             passed += window.seconds;
         }
-        if uncounted.total() > 0 {
-            let before = quantity::count(uncounted.total() as f64);
-            notes.push(format!("{before} of the errors came in the warm-up"));
-        }
-        faults.merge(uncounted);
         let halves: Vec<Half> = if mixed {
             windows.iter().map(half).collect()
         } else {

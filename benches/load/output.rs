@@ -5,29 +5,35 @@
 use std::{
     fs::{self, OpenOptions},
     io,
-    path::{Path, PathBuf, absolute},
+    path::{Path, absolute},
 };
 
-/// Whether `path`, given as `flag`, can be written to; what stands there stays.
+/// Whether `path`, given as `flag`, can be written to; what stands there stays, and who reads from it.
 ///
 /// # Errors
 /// Flag, path, and why not.
-pub fn judge(flag: &str, path: Option<&PathBuf>) -> Result<(), String> {
-    let Some(path) = path.filter(|path| !is_stdout(path)) else {
-        return Ok(());
-    };
-    let is_new = !path.exists();
+pub fn judge(flag: &str, path: Option<&Path>) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
     let wrong = |error: io::Error| format!("--{flag} {}: {error}", path.display());
-    OpenOptions::new().append(true).create(true).open(path).map_err(wrong)?;
-    if is_new {
-        fs::remove_file(path).map_err(wrong)?;
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() || there.is_dir() => {
+            OpenOptions::new().append(true).open(path).map_err(wrong)?;
+        }
+        // A pipe, a terminal.
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .open(path)
+                .map_err(wrong)?;
+            fs::remove_file(path).map_err(wrong)?;
+        }
+        // Where a link leads to, a file can be made, or it is found out later.
+        Err(_) if path.is_symlink() => {}
+        Err(error) => return Err(wrong(error)),
     }
     Ok(())
-}
-
-/// `-` stands for stdout.
-pub fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
 }
 
 /// Writes `text` to `path`, given as `flag`, and says so.

@@ -183,7 +183,7 @@ pub static MAX_STREAMS: Key = key("max-streams", "N", "App connections on one li
 pub static MAX_DIALS: Key = key(
     "max-dials",
     "N",
-    "Dials of one --upstream address under way at a time; more wait",
+    "Dials of one --upstream address under way at a time; as many again wait",
 )
 .right("a whole number from 1 to 65535", "256")
 .default("256")

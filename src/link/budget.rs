@@ -9,7 +9,7 @@
 
 use super::handshake::Grant;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The largest first window of a stream, bytes.
 const MAX_FIRST_WINDOW: u64 = 16 * 1024;
@@ -22,6 +22,7 @@ pub struct Budget {
     total: u64,
     reserve: AtomicU64,
     growth: AtomicU64,
+    leases: AtomicU32,
 }
 
 /// What a budget lacks for all the streams of a link.
@@ -30,8 +31,28 @@ pub struct Wanting {
     /// Streams that the link may have, and that were asked for.
     pub granted: u32,
     pub asked: u32,
-    /// The total that would do, beside the links that are there: bytes, whole MiB.
+    /// The total of which all links that are there would have as many, in whatever order they came: this one, doubled as often as it takes.
     pub total: u64,
+}
+
+/// The first windows of a link out of `free` bytes of reserve: bytes a stream, and how many streams. `None`: not one.
+fn first_windows(free: u64, asked: u64) -> Option<(u64, u64)> {
+    let half = free / 2;
+    let streams = asked.min(half / MIN_FIRST_WINDOW);
+    let window = half.checked_div(streams)?.min(MAX_FIRST_WINDOW);
+    Some((window, streams))
+}
+
+/// Whether `links` links would have as many streams as each asks for.
+fn is_enough(total: u64, asked: u64, links: u32) -> bool {
+    let mut free = total / 2;
+    (0..links).all(|_| match first_windows(free, asked) {
+        Some((window, streams)) if streams == asked => {
+            free -= window * streams;
+            true
+        }
+        _ => false,
+    })
 }
 
 impl Budget {
@@ -42,6 +63,7 @@ impl Budget {
             total,
             reserve: AtomicU64::new(reserve),
             growth: AtomicU64::new(total - reserve),
+            leases: AtomicU32::new(0),
         })
     }
 
@@ -59,9 +81,7 @@ impl Budget {
     pub fn admit(self: &Arc<Self>, asked: u32) -> Option<(Grant, Lease)> {
         loop {
             let free = self.reserve.load(Relaxed);
-            let half = free / 2;
-            let streams = u64::from(asked).min(half / MIN_FIRST_WINDOW);
-            let window = half.checked_div(streams)?.min(MAX_FIRST_WINDOW);
+            let (window, streams) = first_windows(free, u64::from(asked))?;
             let bytes = window * streams;
             if self
                 .reserve
@@ -71,25 +91,27 @@ impl Budget {
                 let (Ok(window), Ok(max_streams)) = (u32::try_from(window), u32::try_from(streams)) else {
                     return None;
                 };
+                let others = self.leases.fetch_add(1, Relaxed);
                 let lease = Lease {
                     budget: Arc::clone(self),
                     reserve: bytes,
                     growth: 0,
-                    wanting: (max_streams < asked).then(|| self.wanting(asked, max_streams, free)),
+                    wanting: (max_streams < asked).then(|| self.wanting(max_streams, asked, others + 1)),
                 };
                 return Some((Grant { window, max_streams }, lease));
             }
         }
     }
 
-    /// With another total every link before this one would have had, and left, in proportion.
-    fn wanting(&self, asked: u32, granted: u32, free: u64) -> Wanting {
-        let needed = u64::from(asked) * MIN_FIRST_WINDOW * 2;
-        let total = u128::from(self.total) * u128::from(needed) / u128::from(free.max(1));
+    fn wanting(&self, granted: u32, asked: u32, links: u32) -> Wanting {
+        let doubled = std::iter::successors(Some(self.total), |total| total.checked_mul(2));
         Wanting {
             granted,
             asked,
-            total: u64::try_from(total).unwrap_or(u64::MAX).div_ceil(1 << 20) << 20,
+            total: doubled
+                .into_iter()
+                .find(|total| is_enough(*total, u64::from(asked), links))
+                .unwrap_or(u64::MAX),
         }
     }
 }
@@ -152,6 +174,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.budget.reserve.fetch_add(self.reserve, Relaxed);
         self.budget.growth.fetch_add(self.growth, Relaxed);
+        self.budget.leases.fetch_sub(1, Relaxed);
     }
 }
 
@@ -188,17 +211,27 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_wanting_is_enough() {
-        for links in 0..8 {
-            let last = |total| {
+        // One of the first two has left since.
+        let after = |total, links| {
+            let budget = Budget::new(total);
+            let mut leases = vec![budget.admit(1000).expect("room").1, budget.admit(1000).expect("room").1];
+            leases.remove(0);
+            leases.extend((0..links).map(|_| budget.admit(1000).expect("room").1));
+            leases.last().expect("one").wanting()
+        };
+        for links in 1..8 {
+            let wanting = after(16 << 20, links).expect("too little");
+            // The same links after a restart.
+            let last_of = |total| {
                 let budget = Budget::new(total);
-                let mut leases = (0..=links)
-                    .map(|_| budget.admit(1000).expect("room").1)
-                    .collect::<Vec<_>>();
+                let mut leases: Vec<_> = (0..=links).map(|_| budget.admit(1000).expect("room").1).collect();
                 leases.pop().expect("one").wanting()
             };
-            if let Some(wanting) = last(16 << 20) {
-                assert_eq!(last(wanting.total), None, "{links} links before it, {wanting:?}");
-            }
+            assert_eq!(last_of(wanting.total), None, "{links} links, {wanting:?}");
+            assert!(
+                last_of(wanting.total / 2).is_some(),
+                "{links} links need no more than half"
+            );
         }
     }
 

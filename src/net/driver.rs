@@ -306,9 +306,13 @@ impl Carrier {
                 app.reset(Code::Unspecified);
             }
         }
-        // Those that stay have their FIN and are still delivering.
+        // Those that stay have their FIN and are still delivering; a dial would be for nobody.
         for app in self.apps.borrow().values() {
-            app.wake();
+            if app.is_connected() {
+                app.wake();
+            } else {
+                app.reset(Code::Unspecified);
+            }
         }
         self.status.unlist();
         if !matches!(over, Over::Closed)

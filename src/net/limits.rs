@@ -77,7 +77,7 @@ const fn meaning(limit: Limit) -> (&'static str, &'static str) {
         ),
         Limit::Dials => (
             "waits",
-            "as many dials to one app are in flight as --max-dials allows: more wait, and are reset after --dial-timeout. Is the app slow to accept?",
+            "as many dials to one app are in flight as --max-dials allows: as many again wait, for --dial-timeout at most; more are reset. Is the app slow to accept?",
         ),
         Limit::WaitingApps => (
             "reset",

@@ -68,6 +68,10 @@ impl App {
         let _ = self.socket.set(socket);
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.socket.get().is_some()
+    }
+
     /// Writes `bytes` to the app if nothing waits before them; how many it took. `ends`: [`Self::fin`] comes next.
     pub fn write(&self, bytes: &[u8], ends: bool) -> usize {
         let Some(socket) = self.socket.get().filter(|_| !self.queued.get()) else {

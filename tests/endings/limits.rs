@@ -3,6 +3,7 @@
 use super::apps::{answer, answers, endless, nobody};
 use super::*;
 use crate::harness::{Sidecar, Start, app, black_hole, eventually, field};
+use socket2::Socket;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::process::Command;
 
@@ -59,23 +60,21 @@ fn dials_in_flight() {
     assert_eq!(ended(&pair.web, "refused"), 10.0);
 }
 
-/// A burst at an app that is slow to accept: a connection that was reset would have been accepted without sidecars.
+/// A burst at an app that is slow to accept: without sidecars its connections would be accepted in the end.
 #[test]
 fn dials_beyond_the_limit_wait_for_their_turn() {
     let (address, held) = black_hole();
-    let pair = Pair::start_with(address, &[], &["--max-dials", "1", "--dial-timeout", "5m"]);
-    let mut streams: Vec<_> = (0..5).map(|_| pair.connect()).collect();
+    let pair = Pair::start_with(address, &[], &["--max-dials", "2", "--dial-timeout", "5m"]);
+    let mut streams: Vec<_> = (0..4).map(|_| pair.connect()).collect();
+    hit(&pair.core, "dials_in_flight", 2.0);
+    // One that is gone gives its place to the next, dialled or waiting.
+    for (gone, open) in [(3, 3.0), (0, 2.0)] {
+        reset(streams.remove(gone));
+        pair.core.until_metric("wa_sidecar_streams_open", |n| n == open);
+    }
+    streams.extend((0..2).map(|_| pair.connect()));
     hit(&pair.core, "dials_in_flight", 4.0);
-    // One that is gone gives its turn to the next.
-    reset(streams.swap_remove(2));
-    pair.core.until_metric("wa_sidecar_streams_open", |n| n == 4.0);
-    // The app comes to accept, those first that filled its backlog.
-    let listener: TcpListener = held.into_iter().next().expect("a listener").into();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || answer(stream));
-        }
-    });
+    accept(held);
     for stream in streams {
         assert!(write_all(&stream, b"1000"));
         stream.shutdown(Shutdown::Write).expect("half-closed");
@@ -83,6 +82,42 @@ fn dials_beyond_the_limit_wait_for_their_turn() {
     }
     at_rest(&pair);
     assert_eq!(ended(&pair.web, "refused"), 0.0);
+}
+
+/// Of a black hole: it comes to accept, and answers.
+fn accept(held: Vec<Socket>) {
+    let listener: TcpListener = held.into_iter().next().expect("a listener").into();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+}
+
+/// Whole as they are, their answers would have nowhere to go.
+#[test]
+fn requests_that_wait_for_a_dial_go_with_their_link() {
+    let (address, held) = black_hole();
+    let flags = ["--max-dials", "1", "--dial-timeout", "5m"];
+    let Pair { web, core } = Pair::start_with(address, &[], &flags);
+    for _ in 0..2 {
+        let stream = connect(web.listen);
+        assert!(write_all(&stream, b"1000"));
+        stream.shutdown(Shutdown::Write).expect("half-closed");
+    }
+    hit(&core, "dials_in_flight", 1.0);
+    drop(web);
+    core.event("link_down");
+    let web = Start::new("webapp", &["--peer", &core.listen.to_string()]).spawn();
+    web.until_ready();
+    let stream = connect(web.listen);
+    core.until_metric("wa_sidecar_streams_open", |n| n == 1.0);
+    accept(held);
+    assert!(write_all(&stream, b"1000"));
+    stream.shutdown(Shutdown::Write).expect("half-closed");
+    assert_eq!(read_answer(&stream, &body(1000)), Ending::Whole);
+    let hits = core.metric("wa_sidecar_limits_hit_total{limit=\"dials_in_flight\"}");
+    assert_eq!(hits, 1.0, "nobody was before it");
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn too_many_calls() -> Vec<Row> {
 fn too_many_dials() -> Vec<Row> {
     let (address, _held) = black_hole();
     let (web, _core) = pair(address, &[], &["--max-dials", "1"]);
-    let _calls: Vec<_> = (0..2).map(|_| connect(web.listen)).collect();
+    // One is dialled, one waits.
+    let _calls: Vec<_> = (0..3).map(|_| connect(web.listen)).collect();
     vec![see(&web, ("webapp", "stream_refused", "busy"))]
 }
 

@@ -22,6 +22,9 @@ use std::{
 
 use crate::{flags::Options, material::Material};
 
+/// What is said of a build of ours.
+const NO_FILE: &str = " is no file";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
     Aes,
@@ -99,7 +102,7 @@ pub const WITHOUT_AEAD: &str = "without-aead";
 /// The peers that `options` ask for.
 ///
 /// # Errors
-/// A name that none has, a build of ours that is not there.
+/// A name that none has.
 pub fn choose(options: &Options) -> Result<Cast, String> {
     let all = all(options);
     if let Some(odd) = options
@@ -121,11 +124,19 @@ pub fn choose(options: &Options) -> Result<Cast, String> {
     for peer in all.into_iter().filter(wanted) {
         match peer.missing() {
             None => cast.peers.push(peer),
-            Some(advice) if peer.is_sidecar() => return Err(format!("{}: {advice}", peer.name)),
             Some(advice) => cast.missing.push((peer.name, advice)),
         }
     }
     Ok(cast)
+}
+
+impl Cast {
+    /// # Errors
+    /// A build of ours is not there, and that is no reason to compare without it.
+    pub fn has_ours(&self) -> Result<(), String> {
+        let ours = self.missing.iter().find(|(_, advice)| advice.ends_with(NO_FILE));
+        ours.map_or(Ok(()), |(name, advice)| Err(format!("{name}: {advice}")))
+    }
 }
 
 /// Whoever could take part, installed or not.
@@ -259,7 +270,7 @@ impl Peer {
                 .iter()
                 .find(|program| find(program).is_none())
                 .map(|program| format!("{program} is missing; type: benches/compare/install shadowsocks-rust")),
-            Family::Sidecar(program) => (!program.is_file()).then(|| format!("{} is no file", program.display())),
+            Family::Sidecar(program) => (!program.is_file()).then(|| format!("{}{NO_FILE}", program.display())),
         }
     }
 }

@@ -222,11 +222,6 @@ fn targets_that_are_none() {
             other => panic!("{target}: {other:?}"),
         }
     }
-    let unknown = Target::parse("nobody.invalid:80");
-    assert!(
-        matches!(&unknown, Err(Error::Unknown(message)) if message.contains("nobody.invalid")),
-        "{unknown:?}"
-    );
 }
 
 /// The first answers fail, and then none.
@@ -253,7 +248,7 @@ fn errors_of_the_warm_up_count() {
         outcome
             .notes
             .iter()
-            .any(|note| note == "3 of the errors came in the warm-up"),
+            .any(|note| note == "3 of the errors came before or between what was measured"),
         "{:?}",
         outcome.notes
     );
