@@ -69,8 +69,8 @@ pub struct Config {
     pub admin: Option<Address>,
     pub cipher: Cipher,
     pub workers: usize,
-    /// Bytes.
-    pub buffer_budget: usize,
+    /// Bytes. `None`: what the links of the workers need.
+    pub buffer_budget: Option<usize>,
     /// Of the files of Unix sockets that are listened on.
     pub socket_mode: u32,
     pub max_links: usize,
@@ -206,7 +206,7 @@ impl Config {
             admin: from.required(&keys::ADMIN, admin)?,
             cipher: from.required(&keys::CIPHER, values::cipher)?,
             workers: from.required(&keys::WORKERS, workers)?,
-            buffer_budget: from.required(&keys::BUFFER_BUDGET, values::size(1 << 20..=64 << 30))?,
+            buffer_budget: from.required(&keys::BUFFER_BUDGET, budget)?,
             max_links: from.required(&keys::MAX_LINKS, values::count(1..=MOST))?,
             max_streams: from.required(&keys::MAX_STREAMS, values::count(1..=MOST))?,
             max_dials: match what.has(&keys::MAX_DIALS) {
@@ -373,6 +373,13 @@ fn workers(text: &str) -> Result<usize, String> {
     }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     Ok(if cores <= 2 { 1 } else { (cores / 2).min(4) })
+}
+
+fn budget(text: &str) -> Result<Option<usize>, String> {
+    match text {
+        "auto" => Ok(None),
+        _ => values::size(1 << 20..=64 << 30)(text).map(Some),
+    }
 }
 
 fn unknown_variable((name, nearest): (&str, Option<String>)) -> Warning {

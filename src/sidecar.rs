@@ -4,13 +4,15 @@ use crate::config::{Cipher, Config, Secrets};
 use crate::counters::{LinkStatus, Registry};
 use crate::crypto::Keyring;
 use crate::crypto::suite::Suites;
-use crate::link::budget::{Budget, Wanting};
+use crate::link::budget::{Budget, Wanting, total_for};
 use crate::link::handshake::{Established, Local};
 use crate::net::entropy;
 use crate::wire::Software;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// Bytes, of a sidecar that shall live in 32 MiB.
+const LEAST_BUDGET: u64 = 16 << 20;
 /// A buffer budget over this is no advice.
 const MOST_ADVISED: u64 = 1 << 30;
 
@@ -23,6 +25,8 @@ pub struct Sidecar {
     pub registry: Arc<Registry>,
     pub max_streams: u32,
     pub max_links: usize,
+    /// That this side dials.
+    pub own_links: u32,
     pub drain_timeout: Duration,
 }
 
@@ -50,12 +54,21 @@ impl Sidecar {
                 .map(|previous| previous.secret.psk(&deployment)),
             deployment,
         };
+        let max_streams = u32::try_from(config.max_streams).unwrap_or(u32::MAX);
+        let links = |tables: usize| u32::try_from(tables * config.workers).unwrap_or(u32::MAX);
+        // Of a coreapp it is as good a guess as any that its peers are such hosts as this one.
+        let expected = links(config.webapps.len() + config.coreapps.len());
+        let total = match config.buffer_budget {
+            Some(bytes) => bytes as u64,
+            None => total_for(LEAST_BUDGET, max_streams, expected),
+        };
         Self {
             keyring: Arc::new(keyring),
             local,
-            budget: Budget::new(config.buffer_budget as u64),
+            budget: Budget::new(total),
             registry,
-            max_streams: u32::try_from(config.max_streams).unwrap_or(u32::MAX),
+            max_streams,
+            own_links: links(config.webapps.len()),
             max_links: config.max_links,
             drain_timeout: config.drain_timeout,
         }
@@ -79,22 +92,28 @@ impl Sidecar {
         status
     }
 
-    /// Says so if the buffer budget made a new link smaller than it was to be.
-    pub fn warn_of_few_streams(&self, wanting: Option<Wanting>, peer: &str) {
-        let Some(Wanting { granted, asked, total }) = wanting else {
+    /// Says so if the buffer budget made a new link much smaller than the peer would have it.
+    pub fn warn_of_few_streams(&self, wanting: Option<Wanting>, status: &LinkStatus) {
+        let Some(Wanting { granted, asked, links }) = wanting else {
             return;
         };
-        let advice = match total {
-            ..=MOST_ADVISED => format!("For all of them:  --buffer-budget {}MiB", total.div_ceil(1 << 20)),
+        // A link that drains still holds a little.
+        if granted > status.max_streams || granted > asked / 4 * 3 {
+            return;
+        }
+        let advice = match self.budget.total_for(asked, links.max(self.own_links)) {
+            total @ ..=MOST_ADVISED => format!(
+                "For all of them, on both hosts:  --buffer-budget {}MiB",
+                total.div_ceil(1 << 20)
+            ),
             _ => format!("Give each link fewer:  --max-streams {granted}"),
         };
         tracing::warn!(
             event = "few_streams",
             reason = "buffer_budget",
-            peer,
+            peer = %status.peer,
             max_streams = granted,
-            "of {asked} streams this link takes {granted} at a time: each link gets half of what others left of the buffer budget of {} MiB. \
-             {advice}",
+            "of {asked} streams this link takes {granted} at a time: it got half of what others left of the buffer budget of {} MiB. {advice}",
             self.budget.total() >> 20,
         );
     }

@@ -11,7 +11,7 @@ use crate::net::accept::Accepting;
 use crate::net::driver::Carrier;
 use crate::net::handshake::{self, InitiateError};
 use crate::net::listen::Listener;
-use crate::net::socket::Socket;
+use crate::net::socket::{Parked, Socket};
 use crate::net::stream::{self, App};
 use crate::net::{accept, app::AppSocket, clock, dial, entropy, repeat::Repeat, worker::Seat};
 use crate::panics;
@@ -20,10 +20,10 @@ use crate::wire::{Name, message::Code};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,33 @@ impl NoLink {
     }
 }
 
+/// A worker as the others see it.
+#[derive(Debug)]
+struct Neighbour {
+    /// Its link has room for a stream, as it saw last.
+    has_room: AtomicBool,
+    guests: mpsc::UnboundedSender<Guest>,
+}
+
+impl Neighbour {
+    fn take(&self, socket: Socket, service: &Service, moves: usize) {
+        // An error drops it, which resets it; so does a worker that has ended, for then the process is stopping.
+        if let Ok(socket) = socket.park() {
+            let service = service.clone();
+            let _ = self.guests.send(Guest { socket, service, moves });
+        }
+    }
+}
+
+/// An app whose connection was accepted by a worker that had no room for it.
+#[derive(Debug)]
+struct Guest {
+    socket: Parked,
+    service: Service,
+    /// Workers that it has been to.
+    moves: usize,
+}
+
 /// A peer as all workers see it.
 #[derive(Debug)]
 pub struct Uplink {
@@ -107,6 +134,8 @@ pub struct Uplink {
     /// Of all workers. Held while readiness is told, so that what is said last is true.
     links_up: Mutex<usize>,
     waiting: Arc<Waiting>,
+    /// Those that have started.
+    workers: Mutex<Vec<Arc<Neighbour>>>,
     /// Of readiness.
     part: String,
 }
@@ -126,8 +155,28 @@ impl Uplink {
             sidecar,
             links_up: Mutex::new(0),
             waiting,
+            workers: Mutex::default(),
             part,
         }
+    }
+
+    /// One more worker.
+    fn join(&self) -> (Arc<Neighbour>, mpsc::UnboundedReceiver<Guest>) {
+        let (guests, inbox) = mpsc::unbounded_channel();
+        let neighbour = Arc::new(Neighbour {
+            has_room: AtomicBool::new(false),
+            guests,
+        });
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(Arc::clone(&neighbour));
+        (neighbour, inbox)
+    }
+
+    /// A worker whose link has room, where that of `own` has none.
+    fn elsewhere(&self, own: &Neighbour) -> Option<Arc<Neighbour>> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = |other: &&Arc<Neighbour>| !std::ptr::eq(&***other, own) && other.has_room.load(Relaxed);
+        workers.iter().find(has_room).cloned()
     }
 
     /// Counts links, and tells readiness: `why` not, if none is up.
@@ -147,6 +196,8 @@ struct Worker {
     changed: Notify,
     said: Repeat,
     drain: CancellationToken,
+    /// What the others see.
+    own: Arc<Neighbour>,
 }
 
 /// Starts a worker's part: its link to the peer, and the apps that come through `doors`. Ends when the tasks are aborted.
@@ -156,15 +207,20 @@ pub fn start(
     doors: Vec<Door>,
     drain: CancellationToken,
 ) -> io::Result<Vec<JoinHandle<()>>> {
+    let (own, inbox) = uplink.join();
     let worker = Rc::new(Worker {
         shared: uplink,
+        own,
         seat: Rc::clone(seat),
         current: RefCell::default(),
         changed: Notify::new(),
         said: Repeat::default(),
         drain,
     });
-    let mut tasks = vec![tokio::task::spawn_local(keep_link(Rc::clone(&worker)))];
+    let mut tasks = vec![
+        tokio::task::spawn_local(keep_link(Rc::clone(&worker))),
+        tokio::task::spawn_local(take_in(Rc::clone(&worker), inbox)),
+    ];
     for Door { listener, service } in doors {
         let listener = Accepting::new(listener)?;
         tasks.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, service)));
@@ -177,20 +233,46 @@ async fn accept(worker: Rc<Worker>, listener: Accepting, service: Service) {
     let service = Rc::new(service);
     loop {
         let (socket, _) = accept::next(&listener, &worker.seat.counters).await;
-        let served = serve(Rc::clone(&worker), socket, Rc::clone(&service));
+        let served = serve(Rc::clone(&worker), socket, Rc::clone(&service), 0);
         worker.seat.links.tasks.spawn_local(served);
     }
 }
 
-/// One app, from accept to end.
-async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>) {
+/// The apps that other workers had no room for.
+async fn take_in(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Guest>) {
+    while let Some(Guest { socket, service, moves }) = inbox.recv().await {
+        // An error drops it, which resets it.
+        if let Ok(socket) = socket.unpark() {
+            let served = serve(Rc::clone(&worker), socket, Rc::new(service), moves);
+            worker.seat.links.tasks.spawn_local(served);
+        }
+    }
+}
+
+/// One app, from accept to end. `moves`: of workers before this one.
+async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>, moves: usize) {
+    if !worker.has_room()
+        && let Some(other) = worker.another(moves)
+    {
+        return other.take(socket, &service, moves + 1);
+    }
+    let carrier = match worker.link().await {
+        Ok(carrier) => carrier,
+        Err(why) => {
+            if let Some(other) = worker.another(moves) {
+                return other.take(socket, &service, moves + 1);
+            }
+            worker.refuse(why);
+            return drop(AppSocket::accepted(socket));
+        }
+    };
     let socket = AppSocket::accepted(socket);
-    let Some(carrier) = worker.link().await else { return };
     let opened =
         carrier
             .link
             .borrow_mut()
             .open(&mut carrier.buffers.borrow_mut(), service.as_bytes(), clock::instant());
+    worker.look();
     let id = match opened {
         Ok(id) => id,
         Err(error) => {
@@ -207,9 +289,9 @@ async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>) {
     panics::injected_at_stream(id);
     let app = App::new(id, Some(socket));
     carrier.adopt(&app);
-    if let Some(code) = stream::run(carrier, app).await
-        && code.is_refusal()
-    {
+    let refused = stream::run(carrier, app).await.filter(|code| code.is_refusal());
+    worker.look();
+    if let Some(code) = refused {
         worker.refused(code, &service);
     }
 }
@@ -219,17 +301,33 @@ impl Worker {
         self.current.borrow().clone().filter(|carrier| carrier.takes_streams())
     }
 
+    fn has_room(&self) -> bool {
+        let has_room = |carrier: &Rc<Carrier>| carrier.takes_streams() && carrier.link.borrow().has_room();
+        self.current.borrow().as_ref().is_some_and(has_room)
+    }
+
+    /// Tells the others whether there is room.
+    fn look(&self) {
+        self.own.has_room.store(self.has_room(), Relaxed);
+    }
+
+    /// Another worker that has room, for an app that has moved so often.
+    fn another(&self, moves: usize) -> Option<Arc<Neighbour>> {
+        // Who has room may have none when the app comes there: so often and no more.
+        const MOST: usize = 4;
+        (moves < MOST).then(|| self.shared.elsewhere(&self.own)).flatten()
+    }
+
     /// A link that takes streams; waits for one, unless too many wait already.
-    async fn link(&self) -> Option<Rc<Carrier>> {
+    async fn link(&self) -> Result<Rc<Carrier>, NoLink> {
         if let Some(carrier) = self.current() {
-            return Some(carrier);
+            return Ok(carrier);
         }
         let shared = &self.shared;
         if shared.waiting.now.fetch_add(1, Relaxed) >= shared.waiting.at_most {
             shared.waiting.now.fetch_sub(1, Relaxed);
             self.seat.counters.limit_hit(Limit::WaitingApps);
-            self.refuse(NoLink::TooManyWait);
-            return None;
+            return Err(NoLink::TooManyWait);
         }
         let found = timeout(WAIT_FOR_LINK, async {
             loop {
@@ -246,7 +344,7 @@ impl Worker {
             () = self.drain.cancelled() => Err(NoLink::Draining),
         };
         shared.waiting.now.fetch_sub(1, Relaxed);
-        found.map_err(|why| self.refuse(why)).ok()
+        found
     }
 
     /// The peer did not serve a stream: its app was reset.
@@ -283,12 +381,14 @@ impl Worker {
 
     fn up(&self, carrier: Rc<Carrier>) {
         *self.current.borrow_mut() = Some(carrier);
+        self.look();
         self.changed.notify_waiters();
         self.shared.count(1, String::new);
     }
 
     fn down(&self) {
         *self.current.borrow_mut() = None;
+        self.look();
         self.shared
             .count(-1, || format!("no link to {}", self.shared.settings.peer));
     }
@@ -361,7 +461,7 @@ async fn connect(worker: &Worker) -> Result<(Link, Socket, LinkEntry), InitiateE
         handshake_us = took.as_micros() as u64,
         "sealed link to the peer"
     );
-    sidecar.warn_of_few_streams(lease.wanting(), &status.peer);
+    sidecar.warn_of_few_streams(lease.wanting(), &status);
     let link = Link::new(
         established,
         lease,

@@ -103,6 +103,7 @@ impl Inside {
                 software: Software::own(),
             },
             budget: Budget::new(16 << 20),
+            own_links: 1,
             registry: Arc::clone(&registry),
             max_streams: 1024,
             max_links: 64,

@@ -337,3 +337,19 @@ fn a_coreapp_reserves_for_as_many_streams_as_the_peer_takes() {
         "{status}"
     );
 }
+
+/// As in a rolling restart: what the old one keeps for streams that it will not open would halve the new one for life.
+#[test]
+fn a_link_that_drains_makes_room_for_the_next() {
+    let pair = Pair::start(coreapp());
+    let _open = pair.connect();
+    pair.core.until_metric("wa_sidecar_streams_open", |n| n == 1.0);
+    pair.web.signal("TERM");
+    pair.core.event("goaway");
+    let next = harness::Start::new("webapp", &["--peer", &pair.core.listen.to_string()]).spawn();
+    next.until_ready();
+    let status: Value = serde_json::from_str(&body(next.admin, "/status")).expect("JSON");
+    // All but what the open stream may still want.
+    assert_eq!(status["links"][0]["max_streams"], 1023, "{status}");
+    assert_eq!(pair.core.count("few_streams"), 0);
+}

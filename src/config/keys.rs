@@ -171,9 +171,13 @@ pub static WORKERS: Key = key(
 )
 .right("'auto', or a whole number from 1 to 64", "2")
 .default("auto");
-pub static BUFFER_BUDGET: Key = key("buffer-budget", "SIZE", "Memory for what apps have not taken yet")
-    .right("a size from 1MiB to 64GiB, in KiB, MiB or GiB", "16MiB")
-    .default("16MiB");
+pub static BUFFER_BUDGET: Key = key(
+    "buffer-budget",
+    "SIZE",
+    "Memory for what apps have not taken yet; 'auto' is 16MiB, more with more workers or streams",
+)
+.right("'auto', or a size from 1MiB to 64GiB, in KiB, MiB or GiB", "16MiB")
+.default("auto");
 pub static MAX_LINKS: Key = key("max-links", "N", "Links at a time")
     .right("a whole number from 1 to 65535", "64")
     .default("64");

@@ -31,8 +31,8 @@ pub struct Wanting {
     /// Streams that the link may have, and that were asked for.
     pub granted: u32,
     pub asked: u32,
-    /// The total of which all links that are there would have as many, in whatever order they came: this one, doubled as often as it takes.
-    pub total: u64,
+    /// Links that there are, this one too.
+    pub links: u32,
 }
 
 /// The first windows of a link out of `free` bytes of reserve: bytes a stream, and how many streams. `None`: not one.
@@ -96,24 +96,29 @@ impl Budget {
                     budget: Arc::clone(self),
                     reserve: bytes,
                     growth: 0,
-                    wanting: (max_streams < asked).then(|| self.wanting(max_streams, asked, others + 1)),
+                    wanting: (max_streams < asked).then_some(Wanting {
+                        granted: max_streams,
+                        asked,
+                        links: others + 1,
+                    }),
                 };
                 return Some((Grant { window, max_streams }, lease));
             }
         }
     }
 
-    fn wanting(&self, granted: u32, asked: u32, links: u32) -> Wanting {
-        let doubled = std::iter::successors(Some(self.total), |total| total.checked_mul(2));
-        Wanting {
-            granted,
-            asked,
-            total: doubled
-                .into_iter()
-                .find(|total| is_enough(*total, u64::from(asked), links))
-                .unwrap_or(u64::MAX),
-        }
+    /// The total of which `links` links would have `asked` streams each, whatever order they come in: this one, doubled as often as it
+    /// takes.
+    pub fn total_for(&self, asked: u32, links: u32) -> u64 {
+        total_for(self.total, asked, links)
     }
+}
+
+/// As [`Budget::total_for`], beginning at `least` bytes.
+pub fn total_for(least: u64, asked: u32, links: u32) -> u64 {
+    std::iter::successors(Some(least), |total| total.checked_mul(2))
+        .find(|total| is_enough(*total, u64::from(asked), links))
+        .unwrap_or(u64::MAX)
 }
 
 /// What one link holds of a [`Budget`].
@@ -152,7 +157,7 @@ impl Lease {
         self.budget.growth.fetch_add(bytes, Relaxed);
     }
 
-    /// Returns the reserve but for `bytes`: the link is over.
+    /// Returns the reserve but for `bytes`: no new streams will want it.
     pub fn keep(&mut self, bytes: u64) {
         let returned = self.reserve.saturating_sub(bytes);
         self.reserve -= returned;
@@ -198,8 +203,13 @@ mod tests {
             max_streams,
         };
         assert_eq!(grants[..3], [of(1024), of(512), of(256)]);
-        let wanting = |link: usize| leases[link].wanting().map(|wanting| wanting.total >> 20);
+        let wanting = |link: usize| {
+            let wanting = leases[link].wanting()?;
+            Some(budget.total_for(wanting.asked, wanting.links) >> 20)
+        };
         assert_eq!([wanting(0), wanting(1), wanting(2)], [None, Some(32), Some(64)]);
+        let from_16 = |streams, links| total_for(16 << 20, streams, links) >> 20;
+        assert_eq!([from_16(1024, 1), from_16(1024, 4), from_16(4096, 1)], [16, 128, 64]);
         let promised: u64 = grants
             .iter()
             .map(|g| u64::from(g.window) * u64::from(g.max_streams))
@@ -221,17 +231,16 @@ mod tests {
         };
         for links in 1..8 {
             let wanting = after(16 << 20, links).expect("too little");
+            assert_eq!(wanting.links, links + 1);
+            let total = total_for(16 << 20, wanting.asked, wanting.links);
             // The same links after a restart.
             let last_of = |total| {
                 let budget = Budget::new(total);
                 let mut leases: Vec<_> = (0..=links).map(|_| budget.admit(1000).expect("room").1).collect();
                 leases.pop().expect("one").wanting()
             };
-            assert_eq!(last_of(wanting.total), None, "{links} links, {wanting:?}");
-            assert!(
-                last_of(wanting.total / 2).is_some(),
-                "{links} links need no more than half"
-            );
+            assert_eq!(last_of(total), None, "{links} links, {total}");
+            assert!(last_of(total / 2).is_some(), "{links} links need no more than half");
         }
     }
 

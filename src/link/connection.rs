@@ -202,6 +202,9 @@ impl Link {
     pub fn goaway(&mut self, code: GoAway) {
         if self.goaway_sent.is_none() && self.goaway_marked.is_none() {
             self.goaway_marked = Some(code);
+            if self.role == Role::Initiator {
+                self.streams.close_to_new();
+            }
         }
     }
 
@@ -232,6 +235,10 @@ impl Link {
 
     pub fn role(&self) -> Role {
         self.role
+    }
+    /// Whether a stream can be opened (initiator).
+    pub fn has_room(&self) -> bool {
+        !self.is_draining() && self.streams.held() < self.streams.max as usize
     }
     /// Streams held, those included that only an app still has to take.
     pub fn streams(&self) -> usize {

@@ -413,6 +413,8 @@ impl Link {
         if core::mem::replace(&mut self.goaway_received, true) {
             return Err(Fatal::Link { rule: "second GOAWAY" });
         }
+        // Behind an initiator's there is no OPEN.
+        self.streams.close_to_new();
         self.goaway(code);
         Ok(Some(Event::GoAway { code }))
     }

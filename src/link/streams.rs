@@ -226,6 +226,11 @@ impl Streams {
         true
     }
 
+    /// No stream will be opened any more: what is reserved for new ones is for other links.
+    pub fn close_to_new(&mut self) {
+        self.lease.keep(self.map.len() as u64 * u64::from(self.first_local));
+    }
+
     /// The link is gone. A stream whose FIN has arrived stays until its app has it all; every other one ends here, and its id is
     /// returned: its app's connection is to be reset (SPEC 9.5).
     pub fn abandon(&mut self, counters: &Counters) -> Vec<u32> {
@@ -251,7 +256,7 @@ impl Streams {
             stream.counted_live = false;
         }
         // An app may take its time, and the next link needs the first windows of all the other streams.
-        lease.keep(u64::from(self.first_local) * self.map.len() as u64);
+        self.close_to_new();
         lost
     }
 }

@@ -320,7 +320,7 @@ impl Admission {
             clock_difference_ms,
             "sealed link from a peer"
         );
-        self.sidecar.warn_of_few_streams(wanting, &status.peer);
+        self.sidecar.warn_of_few_streams(wanting, &status);
         (self.give)(Admitted {
             link,
             socket,

@@ -82,7 +82,7 @@ fn help_teaches_the_pair_every_flag_and_the_exit_codes() {
         for words in has.into_iter().chain([
             "[env: WA_LISTEN]",
             "[env: WA_ADMIN] [default: 127.0.0.1:9464]",
-            "[env: WA_BUFFER_BUDGET] [default: 16MiB]",
+            "[env: WA_BUFFER_BUDGET] [default: auto]",
             "[env: WA_DRAIN_TIMEOUT] [default: 25s]",
             "[env: WA_CIPHER] [default: chacha20poly1305]",
             "[env: WA_LOG] [default: info]",

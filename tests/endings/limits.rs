@@ -139,6 +139,36 @@ fn streams_on_a_link() {
     }
 }
 
+/// Whichever worker accepts a connection: there is room as long as one link has some.
+#[test]
+fn a_link_that_is_full_leaves_connections_to_the_others() {
+    let pair = Pair::start_with(endless(), &["--workers", "3", "--max-streams", "4"], &[]);
+    pair.web.until_metric("wa_sidecar_links_up", |n| n == 3.0);
+    let streams: Vec<_> = (0..12).map(|_| pair.connect()).collect();
+    for stream in &streams {
+        read_part(stream, &body(1_000), 1_000);
+    }
+    all_reset(&[pair.connect()]);
+    hit(&pair.web, "streams_per_link", 1.0);
+    assert_eq!(
+        pair.web
+            .metric("wa_sidecar_limits_hit_total{limit=\"streams_per_link\"}"),
+        1.0
+    );
+}
+
+#[test]
+fn a_worker_without_a_link_leaves_connections_to_the_others() {
+    let core = Start::new("coreapp", &["--upstream", &answers().to_string(), "--max-links", "1"]).spawn();
+    let web = Start::new("webapp", &["--peer", &core.listen.to_string(), "--workers", "4"]).spawn();
+    web.until_ready();
+    let pair = Pair { web, core };
+    for _ in 0..12 {
+        whole_call(&pair, 1_000);
+    }
+    assert_eq!(pair.web.count("app_refused"), 0);
+}
+
 #[test]
 fn links() {
     let pair = Pair::start_with(answers(), &[], &["--max-links", "1"]);
