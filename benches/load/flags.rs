@@ -33,7 +33,7 @@ Examples:
 
 ADDRESS is HOST:PORT or unix:/path. Times are 10, 10s, 500ms, 2m; sizes 1024, 64KiB, 1GiB; rates 500, 20k.
 
-Exit codes: 0 done without an error; 64 wrong usage; 69 the target cannot be reached; 70 errors were counted.";
+Exit codes: 0 done without an error; 64 wrong usage; 69 the target cannot be reached; 70 errors were counted, or nothing was answered.";
 
 const OPEN_LOOP: &str = "\
 Operations a second, begun at times that are fixed in advance (open loop). Latency counts from the time at which an \
@@ -323,6 +323,9 @@ fn run_of(matches: &ArgMatches, work: Work) -> Result<Invocation, String> {
     }
     output::judge("json", run.json.as_deref().filter(|path| *path != Path::new(STDOUT)))?;
     output::judge("report", run.report.as_deref())?;
+    if run.json.is_some() && run.json == run.report {
+        return Err("--json and --report name the same file".to_owned());
+    }
     for group in &run.watched {
         group.seconds()?;
     }

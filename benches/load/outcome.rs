@@ -144,7 +144,9 @@ impl Outcome {
             Vec::new()
         };
         let fairness_p99 = match &halves[..] {
-            [alone, beside] if alone.latency_us.p99 > 0.0 => Some(beside.latency_us.p99 / alone.latency_us.p99),
+            [alone, beside] if alone.latency_us.p99 > 0.0 && beside.bulk_bytes > 0 => {
+                Some(beside.latency_us.p99 / alone.latency_us.p99)
+            }
             _ => None,
         };
         let mut halves = halves.into_iter();

@@ -196,7 +196,7 @@ pub static MAX_WAITING: Key = key("max-waiting", "N", "App connections that wait
     .right("a whole number from 1 to 65535", "256")
     .default("256")
     .only(&[Webapp]);
-pub static DIAL_TIMEOUT: Key = key("dial-timeout", "TIME", "How long --upstream may take to accept")
+pub static DIAL_TIMEOUT: Key = key("dial-timeout", "TIME", "How long a connect to --upstream may take")
     .right("a time from 1ms to 5m, in ms, s or m", "5s")
     .default("5s")
     .only(&[Coreapp]);

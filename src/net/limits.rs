@@ -65,7 +65,7 @@ const fn meaning(limit: Limit) -> (&'static str, &'static str) {
         ),
         Limit::Streams => (
             "reset",
-            "as many app connections are open on a link as both sides' --max-streams and --buffer-budget allow: more are reset",
+            "as many app connections are open on every link as both sides' --max-streams and --buffer-budget allow: more are reset",
         ),
         Limit::Buffer => (
             "refused",

@@ -189,6 +189,7 @@ fn command_lines_that_are_refused() {
             "--report /no/such/directory/r.html",
         ),
         ("bulk --target 127.0.0.1:1 --json /", "--json /"),
+        ("bulk --target 127.0.0.1:1 --json both --report both", "the same file"),
         ("request --target 127.0.0.1:1 --size 1k --path /", "--path"),
         ("request --target 127.0.0.1:1 --path nowhere", "begin with /"),
         ("request --target 127.0.0.1:1 --path /a\r\nb", "begin with /"),
