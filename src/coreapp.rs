@@ -43,12 +43,13 @@ impl From<DialError> for NoApp {
     }
 }
 
-/// For the dials of one target. As many wait as are under way: an app that does not accept must not take all streams of a link from
-/// the others.
+/// For the dials of one target. As many wait as are under way, and no more: an app that does not accept holds so many streams of its
+/// links, which others want too.
 #[derive(Debug)]
 struct Room {
     dials: Semaphore,
-    waiting: Semaphore,
+    /// For who dials and who waits.
+    places: Semaphore,
 }
 
 /// What one table of this role has.
@@ -74,8 +75,11 @@ pub struct Apps {
 impl Apps {
     pub fn new(sidecar: Sidecar, settings: Settings) -> Self {
         let room = |target: &Target| {
-            let [dials, waiting] = [(); 2].map(|()| Semaphore::new(settings.max_dials));
-            (target.address.clone(), Room { dials, waiting })
+            let room = Room {
+                dials: Semaphore::new(settings.max_dials),
+                places: Semaphore::new(settings.max_dials.saturating_mul(2)),
+            };
+            (target.address.clone(), room)
         };
         Self {
             rooms: settings.targets.all().into_iter().map(room).collect(),
@@ -225,16 +229,19 @@ impl Worker {
     }
 
     /// Room for a dial: a burst of connections waits for it, as it would in the app's backlog.
-    async fn turn(&self, address: &Address) -> Result<SemaphorePermit<'_>, NoApp> {
+    async fn turn(&self, address: &Address) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), NoApp> {
         // Each target has its own.
-        let Room { dials, waiting } = self.shared.rooms.get(address).ok_or(NoApp::Busy)?;
-        if let Ok(turn) = dials.try_acquire() {
-            return Ok(turn);
-        }
-        self.seat.counters.limit_hit(Limit::Dials);
-        let _place = waiting.try_acquire().map_err(|_| NoApp::Busy)?;
+        let Room { dials, places } = self.shared.rooms.get(address).ok_or(NoApp::Busy)?;
+        let place = places.try_acquire();
+        let place = match (place, dials.try_acquire()) {
+            (Ok(place), Ok(turn)) => return Ok((place, turn)),
+            (place, _) => {
+                self.seat.counters.limit_hit(Limit::Dials);
+                place.map_err(|_| NoApp::Busy)?
+            }
+        };
         match timeout(self.shared.settings.dial_timeout, dials.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
+            Ok(Ok(turn)) => Ok((place, turn)),
             _ => Err(NoApp::Busy),
         }
     }

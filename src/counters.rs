@@ -357,6 +357,11 @@ impl Deref for LinkEntry {
 }
 
 impl LinkEntry {
+    /// For others to see how it does.
+    pub fn share(&self) -> Arc<LinkStatus> {
+        Arc::clone(&self.link)
+    }
+
     /// Takes the link off the list: it is not up any more, though something still needs to know of it.
     pub fn unlist(&self) {
         lock(&self.registry.links).retain(|link| !Arc::ptr_eq(link, &self.link));

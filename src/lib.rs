@@ -29,6 +29,7 @@
 )]
 
 pub mod admin;
+pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod confine;

@@ -1,5 +1,6 @@
 //! What both roles are made of: keys, who this sidecar is, the budget, the registry.
 
+use crate::cgroup;
 use crate::config::{Cipher, Config, Secrets};
 use crate::counters::{LinkStatus, Registry};
 use crate::crypto::Keyring;
@@ -8,6 +9,7 @@ use crate::link::budget::{Budget, Wanting, total_for};
 use crate::link::handshake::{Established, Local};
 use crate::net::entropy;
 use crate::wire::Software;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -55,12 +57,18 @@ impl Sidecar {
             deployment,
         };
         let max_streams = u32::try_from(config.max_streams).unwrap_or(u32::MAX);
+        let max_links = u32::try_from(config.max_links).unwrap_or(u32::MAX);
+        let peers: HashSet<_> = config
+            .webapps
+            .iter()
+            .map(|webapp| (&webapp.peer, webapp.peer_name))
+            .collect();
         let links = |tables: usize| u32::try_from(tables * config.workers).unwrap_or(u32::MAX);
         // Of a coreapp it is as good a guess as any that its peers are such hosts as this one.
-        let expected = links(config.webapps.len() + config.coreapps.len());
+        let expected = links(peers.len()) + links(config.coreapps.len()).min(max_links);
         let total = match config.buffer_budget {
             Some(bytes) => bytes as u64,
-            None => total_for(LEAST_BUDGET, max_streams, expected),
+            None => total_for(LEAST_BUDGET, max_streams, expected).min(cgroup::memory_limit() / 2),
         };
         Self {
             keyring: Arc::new(keyring),
@@ -68,7 +76,7 @@ impl Sidecar {
             budget: Budget::new(total),
             registry,
             max_streams,
-            own_links: links(config.webapps.len()),
+            own_links: links(peers.len()),
             max_links: config.max_links,
             drain_timeout: config.drain_timeout,
         }
@@ -98,7 +106,8 @@ impl Sidecar {
             return;
         };
         // A link that drains still holds a little.
-        if granted > status.max_streams || granted > asked / 4 * 3 {
+        let nearly_all = u64::from(granted) * 4 > u64::from(asked) * 3;
+        if granted > status.max_streams || nearly_all {
             return;
         }
         let advice = match self.budget.total_for(asked, links.max(self.own_links)) {

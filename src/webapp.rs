@@ -5,7 +5,7 @@
 //! Must not know: bytes of the wire, keys.
 
 use crate::config::{Address, Service};
-use crate::counters::{HandshakeResult, Limit, LinkEntry};
+use crate::counters::{HandshakeResult, Limit, LinkEntry, LinkStatus};
 use crate::link::{Link, OpenError};
 use crate::net::accept::Accepting;
 use crate::net::driver::Carrier;
@@ -20,7 +20,7 @@ use crate::wire::{Name, message::Code};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -102,18 +102,33 @@ impl NoLink {
 /// A worker as the others see it.
 #[derive(Debug)]
 struct Neighbour {
-    /// Its link has room for a stream, as it saw last.
-    has_room: AtomicBool,
+    /// That takes new streams.
+    link: Mutex<Option<Arc<LinkStatus>>>,
     guests: mpsc::UnboundedSender<Guest>,
 }
 
 impl Neighbour {
-    fn take(&self, socket: Socket, service: &Service, moves: usize) {
-        // An error drops it, which resets it; so does a worker that has ended, for then the process is stopping.
-        if let Ok(socket) = socket.park() {
-            let service = service.clone();
-            let _ = self.guests.send(Guest { socket, service, moves });
-        }
+    fn has_room(&self) -> bool {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        link.as_ref()
+            .is_some_and(|link| link.streams.load(Relaxed) < u64::from(link.max_streams))
+    }
+
+    fn has_link(&self, link: Option<Arc<LinkStatus>>) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// `false`: it takes no one any more, and the app is reset.
+    fn take(&self, socket: Socket, service: &Service, since: Instant, moves: usize) -> bool {
+        let guest = |socket| Guest {
+            socket,
+            service: service.clone(),
+            since,
+            moves,
+        };
+        socket
+            .park()
+            .is_ok_and(|socket| self.guests.send(guest(socket)).is_ok())
     }
 }
 
@@ -122,8 +137,17 @@ impl Neighbour {
 struct Guest {
     socket: Parked,
     service: Service,
+    /// When it was accepted.
+    since: Instant,
     /// Workers that it has been to.
     moves: usize,
+}
+
+/// Who carries an app.
+enum Carries {
+    This(Rc<Carrier>),
+    /// Another worker.
+    Other(Arc<Neighbour>),
 }
 
 /// A peer as all workers see it.
@@ -136,6 +160,8 @@ pub struct Uplink {
     waiting: Arc<Waiting>,
     /// Those that have started.
     workers: Mutex<Vec<Arc<Neighbour>>>,
+    /// Told when one of them has a link.
+    linked: Notify,
     /// Of readiness.
     part: String,
 }
@@ -156,6 +182,7 @@ impl Uplink {
             links_up: Mutex::new(0),
             waiting,
             workers: Mutex::default(),
+            linked: Notify::new(),
             part,
         }
     }
@@ -164,7 +191,7 @@ impl Uplink {
     fn join(&self) -> (Arc<Neighbour>, mpsc::UnboundedReceiver<Guest>) {
         let (guests, inbox) = mpsc::unbounded_channel();
         let neighbour = Arc::new(Neighbour {
-            has_room: AtomicBool::new(false),
+            link: Mutex::default(),
             guests,
         });
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,10 +199,10 @@ impl Uplink {
         (neighbour, inbox)
     }
 
-    /// A worker whose link has room, where that of `own` has none.
+    /// Another worker than `own` whose link has room.
     fn elsewhere(&self, own: &Neighbour) -> Option<Arc<Neighbour>> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = |other: &&Arc<Neighbour>| !std::ptr::eq(&***other, own) && other.has_room.load(Relaxed);
+        let has_room = |other: &&Arc<Neighbour>| !std::ptr::eq(&***other, own) && other.has_room();
         workers.iter().find(has_room).cloned()
     }
 
@@ -193,7 +220,6 @@ struct Worker {
     seat: Rc<Seat>,
     /// The link that takes new streams.
     current: RefCell<Option<Rc<Carrier>>>,
-    changed: Notify,
     said: Repeat,
     drain: CancellationToken,
     /// What the others see.
@@ -213,7 +239,6 @@ pub fn start(
         own,
         seat: Rc::clone(seat),
         current: RefCell::default(),
-        changed: Notify::new(),
         said: Repeat::default(),
         drain,
     });
@@ -233,46 +258,50 @@ async fn accept(worker: Rc<Worker>, listener: Accepting, service: Service) {
     let service = Rc::new(service);
     loop {
         let (socket, _) = accept::next(&listener, &worker.seat.counters).await;
-        let served = serve(Rc::clone(&worker), socket, Rc::clone(&service), 0);
+        let served = serve(Rc::clone(&worker), socket, Rc::clone(&service), Instant::now(), 0);
         worker.seat.links.tasks.spawn_local(served);
     }
 }
 
 /// The apps that other workers had no room for.
 async fn take_in(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Guest>) {
-    while let Some(Guest { socket, service, moves }) = inbox.recv().await {
+    while let Some(guest) = inbox.recv().await {
         // An error drops it, which resets it.
-        if let Ok(socket) = socket.unpark() {
-            let served = serve(Rc::clone(&worker), socket, Rc::new(service), moves);
+        if let Ok(socket) = guest.socket.unpark() {
+            let served = serve(
+                Rc::clone(&worker),
+                socket,
+                Rc::new(guest.service),
+                guest.since,
+                guest.moves,
+            );
             worker.seat.links.tasks.spawn_local(served);
         }
     }
 }
 
 /// One app, from accept to end. `moves`: of workers before this one.
-async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>, moves: usize) {
-    if !worker.has_room()
-        && let Some(other) = worker.another(moves)
-    {
-        return other.take(socket, &service, moves + 1);
-    }
-    let carrier = match worker.link().await {
-        Ok(carrier) => carrier,
-        Err(why) => {
-            if let Some(other) = worker.another(moves) {
-                return other.take(socket, &service, moves + 1);
+async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>, since: Instant, moves: usize) {
+    match worker.carries(since, moves).await {
+        Ok(Carries::This(carrier)) => carry(worker, AppSocket::accepted(socket), service, carrier).await,
+        Ok(Carries::Other(other)) => {
+            if !other.take(socket, &service, since, moves + 1) {
+                worker.refuse(NoLink::Draining);
             }
-            worker.refuse(why);
-            return drop(AppSocket::accepted(socket));
         }
-    };
-    let socket = AppSocket::accepted(socket);
+        Err(why) => {
+            drop(AppSocket::accepted(socket));
+            worker.refuse(why);
+        }
+    }
+}
+
+async fn carry(worker: Rc<Worker>, socket: AppSocket, service: Rc<Service>, carrier: Rc<Carrier>) {
     let opened =
         carrier
             .link
             .borrow_mut()
             .open(&mut carrier.buffers.borrow_mut(), service.as_bytes(), clock::instant());
-    worker.look();
     let id = match opened {
         Ok(id) => id,
         Err(error) => {
@@ -289,9 +318,9 @@ async fn serve(worker: Rc<Worker>, socket: Socket, service: Rc<Service>, moves: 
     panics::injected_at_stream(id);
     let app = App::new(id, Some(socket));
     carrier.adopt(&app);
-    let refused = stream::run(carrier, app).await.filter(|code| code.is_refusal());
-    worker.look();
-    if let Some(code) = refused {
+    if let Some(code) = stream::run(carrier, app).await
+        && code.is_refusal()
+    {
         worker.refused(code, &service);
     }
 }
@@ -301,27 +330,25 @@ impl Worker {
         self.current.borrow().clone().filter(|carrier| carrier.takes_streams())
     }
 
-    fn has_room(&self) -> bool {
-        let has_room = |carrier: &Rc<Carrier>| carrier.takes_streams() && carrier.link.borrow().has_room();
-        self.current.borrow().as_ref().is_some_and(has_room)
-    }
-
-    /// Tells the others whether there is room.
-    fn look(&self) {
-        self.own.has_room.store(self.has_room(), Relaxed);
-    }
-
-    /// Another worker that has room, for an app that has moved so often.
-    fn another(&self, moves: usize) -> Option<Arc<Neighbour>> {
+    /// Who carries an app that has moved so often, if that can be said now.
+    fn who_carries(&self, moves: usize) -> Option<Carries> {
         // Who has room may have none when the app comes there: so often and no more.
         const MOST: usize = 4;
-        (moves < MOST).then(|| self.shared.elsewhere(&self.own)).flatten()
+        let own = self.current();
+        if own.as_ref().is_none_or(|carrier| !carrier.link.borrow().has_room())
+            && moves < MOST
+            && !self.drain.is_cancelled()
+            && let Some(other) = self.shared.elsewhere(&self.own)
+        {
+            return Some(Carries::Other(other));
+        }
+        own.map(Carries::This)
     }
 
-    /// A link that takes streams; waits for one, unless too many wait already.
-    async fn link(&self) -> Result<Rc<Carrier>, NoLink> {
-        if let Some(carrier) = self.current() {
-            return Ok(carrier);
+    /// Who carries an app that was accepted at `since`; waits for a link, unless too many wait already.
+    async fn carries(&self, since: Instant, moves: usize) -> Result<Carries, NoLink> {
+        if let Some(carries) = self.who_carries(moves) {
+            return Ok(carries);
         }
         let shared = &self.shared;
         if shared.waiting.now.fetch_add(1, Relaxed) >= shared.waiting.at_most {
@@ -329,13 +356,13 @@ impl Worker {
             self.seat.counters.limit_hit(Limit::WaitingApps);
             return Err(NoLink::TooManyWait);
         }
-        let found = timeout(WAIT_FOR_LINK, async {
+        let found = timeout(WAIT_FOR_LINK.saturating_sub(since.elapsed()), async {
             loop {
-                let changed = self.changed.notified();
-                if let Some(carrier) = self.current() {
-                    return carrier;
+                let linked = shared.linked.notified();
+                if let Some(carries) = self.who_carries(moves) {
+                    return carries;
                 }
-                changed.await;
+                linked.await;
             }
         });
         let found = tokio::select! {
@@ -380,15 +407,15 @@ impl Worker {
     }
 
     fn up(&self, carrier: Rc<Carrier>) {
+        self.own.has_link(Some(carrier.status.share()));
         *self.current.borrow_mut() = Some(carrier);
-        self.look();
-        self.changed.notify_waiters();
+        self.shared.linked.notify_waiters();
         self.shared.count(1, String::new);
     }
 
     fn down(&self) {
+        self.own.has_link(None);
         *self.current.borrow_mut() = None;
-        self.look();
         self.shared
             .count(-1, || format!("no link to {}", self.shared.settings.peer));
     }

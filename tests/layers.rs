@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("sidecar", "crypto", "keys are made of secrets here"),
     ("sidecar", "link", "who this sidecar is, and its budget"),
     ("sidecar", "net::entropy", "the instance id"),
+    ("sidecar", "cgroup", "the most that 'auto' may take"),
     ("sidecar", "config", "everything is made of the configuration"),
     ("webapp", "counters", "what it counts"),
     ("webapp", "link", "opens streams"),
@@ -72,7 +73,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
 ];
 
 /// May name nothing in this crate: everybody else may come to them.
-const GROUND: &[&str] = &["counters", "wire", "logs", "signals", "confine"];
+const GROUND: &[&str] = &["counters", "wire", "logs", "signals", "confine", "cgroup"];
 
 /// These know no runtime, socket, clock, file, environment or randomness: they get them as arguments.
 const WITHOUT_IO: &[&str] = &["wire", "crypto", "link"];

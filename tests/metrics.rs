@@ -341,12 +341,14 @@ fn a_coreapp_reserves_for_as_many_streams_as_the_peer_takes() {
 /// As in a rolling restart: what the old one keeps for streams that it will not open would halve the new one for life.
 #[test]
 fn a_link_that_drains_makes_room_for_the_next() {
-    let pair = Pair::start(coreapp());
+    let flags = ["--workers", "1", "--buffer-budget", "16MiB"];
+    let pair = Pair::start_with(coreapp(), &flags, &flags);
     let _open = pair.connect();
     pair.core.until_metric("wa_sidecar_streams_open", |n| n == 1.0);
     pair.web.signal("TERM");
     pair.core.event("goaway");
-    let next = harness::Start::new("webapp", &["--peer", &pair.core.listen.to_string()]).spawn();
+    let peer = pair.core.listen.to_string();
+    let next = harness::Start::new("webapp", &[&["--peer", &peer][..], &flags].concat()).spawn();
     next.until_ready();
     let status: Value = serde_json::from_str(&body(next.admin, "/status")).expect("JSON");
     // All but what the open stream may still want.

@@ -174,7 +174,7 @@ pub static WORKERS: Key = key(
 pub static BUFFER_BUDGET: Key = key(
     "buffer-budget",
     "SIZE",
-    "Memory for what apps have not taken yet; 'auto' is 16MiB, more with more workers or streams",
+    "Memory for what apps have not taken yet; 'auto' is 16MiB, more with more workers or streams, at most half of a memory limit",
 )
 .right("'auto', or a size from 1MiB to 64GiB, in KiB, MiB or GiB", "16MiB")
 .default("auto");

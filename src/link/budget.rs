@@ -107,10 +107,10 @@ impl Budget {
         }
     }
 
-    /// The total of which `links` links would have `asked` streams each, whatever order they come in: this one, doubled as often as it
-    /// takes.
+    /// The total of which `links` links would have `asked` streams each, whatever order they come in, where this one is too small: it is
+    /// doubled as often as it takes.
     pub fn total_for(&self, asked: u32, links: u32) -> u64 {
-        total_for(self.total, asked, links)
+        total_for(self.total.saturating_mul(2), asked, links)
     }
 }
 

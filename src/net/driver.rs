@@ -306,9 +306,9 @@ impl Carrier {
                 app.reset(Code::Unspecified);
             }
         }
-        // Those that stay have their FIN and are still delivering; a dial would be for nobody.
+        // Those that stay have their FIN and are still delivering. A dial would be for nobody, unless the peer broke off the answer alone.
         for app in self.apps.borrow().values() {
-            if app.is_connected() {
+            if app.is_connected() || app.is_stopped() {
                 app.wake();
             } else {
                 app.reset(Code::Unspecified);

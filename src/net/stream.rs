@@ -72,6 +72,11 @@ impl App {
         self.socket.get().is_some()
     }
 
+    /// STOP arrived.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.get()
+    }
+
     /// Writes `bytes` to the app if nothing waits before them; how many it took. `ends`: [`Self::fin`] comes next.
     pub fn write(&self, bytes: &[u8], ends: bool) -> usize {
         let Some(socket) = self.socket.get().filter(|_| !self.queued.get()) else {

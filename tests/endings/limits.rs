@@ -123,7 +123,7 @@ fn requests_that_wait_for_a_dial_go_with_their_link() {
 #[test]
 fn streams_on_a_link() {
     for flags in [[&["--max-streams", "4"][..], &[][..]], [&[], &["--max-streams", "4"]]] {
-        let pair = Pair::start_with(endless(), flags[0], flags[1]);
+        let pair = Pair::start_with(endless(), &[&["--workers", "1"], flags[0]].concat(), flags[1]);
         let streams: Vec<_> = (0..4).map(|_| pair.connect()).collect();
         for stream in &streams {
             read_part(stream, &body(1_000), 1_000);
@@ -155,6 +155,28 @@ fn a_link_that_is_full_leaves_connections_to_the_others() {
             .metric("wa_sidecar_limits_hit_total{limit=\"streams_per_link\"}"),
         1.0
     );
+}
+
+/// Also that of a worker which nobody has come to since.
+#[test]
+fn room_that_comes_back_is_seen_by_all_workers() {
+    let pair = Pair::start_with(endless(), &["--workers", "2", "--max-streams", "4"], &[]);
+    pair.web.until_metric("wa_sidecar_links_up", |n| n == 2.0);
+    for _ in 0..5 {
+        let streams: Vec<_> = (0..8).map(|_| pair.connect()).collect();
+        for stream in &streams {
+            read_part(stream, &body(1_000), 1_000);
+        }
+        streams.into_iter().for_each(reset);
+        pair.web.until_metric("wa_sidecar_streams_open", |n| n == 0.0);
+        eventually("no stream on a link's own count", || {
+            let page = pair.web.page("/status");
+            let status: serde_json::Value = serde_json::from_str(page.split("\r\n\r\n").nth(1)?).ok()?;
+            let links = status["links"].as_array()?;
+            links.iter().all(|link| link["streams"] == 0).then_some(())
+        });
+    }
+    assert_eq!(pair.web.count("app_refused"), 0);
 }
 
 #[test]

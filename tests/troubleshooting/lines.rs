@@ -113,7 +113,7 @@ fn no_such_service() -> Vec<Row> {
 }
 
 fn too_many_calls() -> Vec<Row> {
-    let (web, _core) = pair(echo(), &["--max-streams", "1"], &[]);
+    let (web, _core) = pair(echo(), &["--max-streams", "1", "--workers", "1"], &[]);
     let _first = open_call(&web);
     is_reset(connect(web.listen));
     vec![see(&web, ("webapp", "app_refused", "too_many_streams"))]
