@@ -95,6 +95,8 @@ impl Sidecar {
             }
         }
         command.env("WA_SECRET", secret);
+        // One link, whose frames can be followed.
+        command.env("WA_WORKERS", "1");
         // A process group of its own: Ctrl-C is for the demo, which then ends its children in order.
         command.process_group(0);
         command

@@ -64,6 +64,10 @@ impl Start {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WA_")) {
             command.env_remove(name);
         }
+        if !arguments.contains(&"run") {
+            // One link, however many cores the host has; a flag beats it.
+            command.env("WA_WORKERS", "1");
+        }
         command.env("WA_SECRET", SECRET);
         Self { command }
     }
