@@ -232,14 +232,14 @@ impl Worker {
     async fn turn(&self, address: &Address) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), NoApp> {
         // Each target has its own.
         let Room { dials, places } = self.shared.rooms.get(address).ok_or(NoApp::Busy)?;
-        let place = places.try_acquire();
-        let place = match (place, dials.try_acquire()) {
-            (Ok(place), Ok(turn)) => return Ok((place, turn)),
-            (place, _) => {
-                self.seat.counters.limit_hit(Limit::Dials);
-                place.map_err(|_| NoApp::Busy)?
-            }
+        let hit = |_| {
+            self.seat.counters.limit_hit(Limit::Dials);
+            NoApp::Busy
         };
+        let place = places.try_acquire().map_err(hit)?;
+        if let Ok(turn) = dials.try_acquire().map_err(hit) {
+            return Ok((place, turn));
+        }
         match timeout(self.shared.settings.dial_timeout, dials.acquire()).await {
             Ok(Ok(turn)) => Ok((place, turn)),
             _ => Err(NoApp::Busy),

@@ -68,7 +68,9 @@ impl Sidecar {
         let expected = links(peers.len()) + links(config.coreapps.len()).min(max_links);
         let total = match config.buffer_budget {
             Some(bytes) => bytes as u64,
-            None => total_for(LEAST_BUDGET, max_streams, expected).min(cgroup::memory_limit() / 2),
+            None => total_for(LEAST_BUDGET, max_streams, expected)
+                .min(cgroup::memory_limit() / 2)
+                .clamp(1 << 20, 64 << 30),
         };
         Self {
             keyring: Arc::new(keyring),

@@ -19,7 +19,6 @@ mod machine;
 mod material;
 mod memory;
 #[path = "../load/output.rs"]
-#[allow(dead_code, reason = "the load generator needs more of it")]
 mod output;
 mod pair;
 mod path;
@@ -79,7 +78,9 @@ fn compare(options: &Options) -> Result<()> {
         print!("{}", report::list(&cast));
         return Ok(());
     }
-    cast.has_ours().map_err(unavailable)?;
+    if let Some(message) = cast.unbuilt {
+        return Err(unavailable(message));
+    }
     let generator = generator::find(options.generator.as_deref()).map_err(unavailable)?;
     let limit = limits::raise();
     let stop = rounds::stop_on_signals().map_err(|error| (FAILED, error.to_string()))?;

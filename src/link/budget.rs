@@ -210,6 +210,11 @@ mod tests {
         assert_eq!([wanting(0), wanting(1), wanting(2)], [None, Some(32), Some(64)]);
         let from_16 = |streams, links| total_for(16 << 20, streams, links) >> 20;
         assert_eq!([from_16(1024, 1), from_16(1024, 4), from_16(4096, 1)], [16, 128, 64]);
+        assert_eq!(leases.len(), 11, "the 12th link is refused");
+        let small = Budget::new(16 << 20);
+        let nine: Vec<_> = (0..9).filter_map(|_| small.admit(64)).collect();
+        assert!(nine.iter().all(|(grant, _)| grant.max_streams == 64));
+        assert_eq!(small.admit(64).map(|(grant, _)| grant.max_streams), Some(32));
         let promised: u64 = grants
             .iter()
             .map(|g| u64::from(g.window) * u64::from(g.max_streams))

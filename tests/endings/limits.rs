@@ -2,8 +2,9 @@
 
 use super::apps::{answer, answers, endless, nobody};
 use super::*;
-use crate::harness::{Sidecar, Start, app, black_hole, eventually, field};
+use crate::harness::{SOON, Sidecar, Start, app, black_hole, eventually, field};
 use socket2::Socket;
+use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::process::Command;
 
@@ -92,6 +93,33 @@ fn accept(held: Vec<Socket>) {
             std::thread::spawn(move || answer(stream));
         }
     });
+}
+
+/// SPEC 9.3: what came with its FIN is whole, and STOP takes back the wish for an answer alone.
+#[test]
+fn a_request_whose_answer_nobody_waits_for_is_dialled_though_its_link_ends() {
+    let (address, held) = black_hole();
+    let Pair { web, core } = Pair::start_with(address, &[], &["--dial-timeout", "5m"]);
+    let stream = connect(web.listen);
+    assert!(write_all(&stream, b"a request"));
+    stream.shutdown(Shutdown::Write).expect("half-closed");
+    core.until_metric("wa_sidecar_plaintext_bytes_total{direction=\"received\"}", |n| n >= 9.0);
+    reset(stream);
+    web.until_metric("wa_sidecar_streams_ended_total{end=\"stopped\"}", |n| n == 1.0);
+    drop(web);
+    core.event("link_down");
+    let listener: TcpListener = held.into_iter().next().expect("a listener").into();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = String::new();
+            let _ = stream.read_to_string(&mut request);
+            let _ = tell.send(request);
+        }
+    });
+    // Those that filled the backlog said nothing.
+    let seen = std::iter::from_fn(|| told.recv_timeout(SOON).ok()).any(|request| request == "a request");
+    assert!(seen);
 }
 
 /// Whole as they are, their answers would have nowhere to go.

@@ -22,9 +22,6 @@ use std::{
 
 use crate::{flags::Options, material::Material};
 
-/// What is said of a build of ours.
-const NO_FILE: &str = " is no file";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
     Aes,
@@ -71,6 +68,8 @@ pub struct Cast {
     pub peers: Vec<Peer>,
     /// The name, and what to type.
     pub missing: Vec<(String, String)>,
+    /// A build of ours that is not there: no reason to compare without it.
+    pub unbuilt: Option<String>,
 }
 
 /// Where the relays of a pair listen, and whom they dial.
@@ -120,23 +119,20 @@ pub fn choose(options: &Options) -> Result<Cast, String> {
     let mut cast = Cast {
         peers: Vec::new(),
         missing: Vec::new(),
+        unbuilt: None,
     };
     for peer in all.into_iter().filter(wanted) {
         match peer.missing() {
             None => cast.peers.push(peer),
-            Some(advice) => cast.missing.push((peer.name, advice)),
+            Some(advice) => {
+                if peer.is_sidecar() {
+                    cast.unbuilt.get_or_insert(format!("{}: {advice}", peer.name));
+                }
+                cast.missing.push((peer.name, advice));
+            }
         }
     }
     Ok(cast)
-}
-
-impl Cast {
-    /// # Errors
-    /// A build of ours is not there, and that is no reason to compare without it.
-    pub fn has_ours(&self) -> Result<(), String> {
-        let ours = self.missing.iter().find(|(_, advice)| advice.ends_with(NO_FILE));
-        ours.map_or(Ok(()), |(name, advice)| Err(format!("{name}: {advice}")))
-    }
 }
 
 /// Whoever could take part, installed or not.
@@ -270,7 +266,7 @@ impl Peer {
                 .iter()
                 .find(|program| find(program).is_none())
                 .map(|program| format!("{program} is missing; type: benches/compare/install shadowsocks-rust")),
-            Family::Sidecar(program) => (!program.is_file()).then(|| format!("{}{NO_FILE}", program.display())),
+            Family::Sidecar(program) => (!program.is_file()).then(|| format!("{} is no file", program.display())),
         }
     }
 }

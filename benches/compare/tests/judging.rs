@@ -163,8 +163,8 @@ fn names_of_peers() {
     let refused = |arguments: &str| peers::choose(&options(arguments).unwrap()).unwrap_err();
     assert!(refused("--peers our").contains("ours-aes"));
     assert_eq!(
-        chosen("--peers old --also old=/nowhere").has_ours(),
-        Err("old-aes: /nowhere is no file".to_owned())
+        chosen("--peers old --also old=/nowhere").unbuilt,
+        Some("old-aes: /nowhere is no file".to_owned())
     );
 }
 

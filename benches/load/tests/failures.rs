@@ -11,7 +11,7 @@ use crate::{
     address::{Error, Target},
     flags, outcome,
     outcome::Outcome,
-    pattern, server,
+    output, pattern, server,
 };
 
 /// `work` with two connections; what `more` says of them or of the time-out comes first.
@@ -253,4 +253,15 @@ fn errors_of_the_warm_up_count() {
         "{:?}",
         outcome.notes
     );
+}
+
+#[test]
+fn a_path_is_judged_and_left_as_it_was() {
+    let path = std::env::temp_dir().join(format!("wa-sidecar-load-{}", std::process::id()));
+    assert_eq!(output::judge("json", Some(&path)), Ok(()));
+    assert!(!path.exists());
+    std::fs::write(&path, "before").unwrap();
+    assert_eq!(output::judge("json", Some(&path)), Ok(()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+    std::fs::remove_file(&path).unwrap();
 }
